@@ -38,6 +38,10 @@ impl Rect {
         self.width().max(0.0) * self.height().max(0.0)
     }
 
+    pub fn is_finite(&self) -> bool {
+        [self.x_min, self.y_min, self.x_max, self.y_max].iter().all(|edge| edge.is_finite())
+    }
+
     /// The part that both rectangles cover; empty (of no area) when they do not touch.
     pub fn intersection(&self, other: &Rect) -> Rect {
         Rect {
@@ -69,6 +73,16 @@ impl Rect {
             y_min: self.y_min.clamp(0.0, height),
             x_max: self.x_max.clamp(0.0, width),
             y_max: self.y_max.clamp(0.0, height),
+        }
+    }
+
+    /// With x multiplied by `x` and y by `y`.
+    pub fn scale(&self, x: f32, y: f32) -> Rect {
+        Rect {
+            x_min: self.x_min * x,
+            y_min: self.y_min * y,
+            x_max: self.x_max * x,
+            y_max: self.y_max * y,
         }
     }
 

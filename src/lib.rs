@@ -3,8 +3,12 @@
 //! GStreamer plugin that finds faces in video with RetinaFace on ONNX Runtime.
 
 pub mod face;
+pub mod frame;
 pub mod geometry;
+pub mod inference;
 pub mod meta;
+pub mod model;
+pub mod retinaface;
 mod retinafaceoverlay;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

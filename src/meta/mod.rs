@@ -1,7 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Faces on buffers and on the bus.
+//! Faces on buffers and on the bus, and GStreamer's frames as ours.
 
+mod fields;
+mod frame;
+mod message;
 mod roi;
 
+pub use frame::{MapError, UnsupportedFormat, with_frame};
+pub use message::{Detections, NoDetections};
 pub use roi::{attach, faces};

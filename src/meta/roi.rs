@@ -16,9 +16,10 @@
 use glib::variant::ToVariant;
 use gst_video::VideoRegionOfInterestMeta;
 
+use super::fields;
 use crate::{
     face::{Face, Landmarks},
-    geometry::{Point, Rect},
+    geometry::Rect,
 };
 
 const ROI_TYPE: &str = "face";
@@ -30,19 +31,12 @@ const PRECISION_FP32: i32 = 10;
 /// A face of which less than a pixel lies inside the frame still gets a rectangle of one pixel at
 /// the nearest edge, so that every face found has a meta.
 pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32) {
-    let inside = face.bounds.clip(width as f32, height as f32);
-    let x = (inside.x_min.floor() as u32).min(width.saturating_sub(1));
-    let y = (inside.y_min.floor() as u32).min(height.saturating_sub(1));
-    let rect = (
-        x,
-        y,
-        (inside.x_max.ceil() as u32).saturating_sub(x).max(1),
-        (inside.y_max.ceil() as u32).saturating_sub(y).max(1),
-    );
-
+    let rect = fields::whole_pixels(&face.bounds, width, height);
     let mut meta = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, rect);
-    meta.add_param(detection(face, &inside, width, height));
-    meta.add_param(bounds(&face.bounds));
+    meta.add_param(detection(face, width, height));
+    let mut bounds = gst::Structure::new_empty("bounds");
+    fields::set_bounds(&mut bounds, &face.bounds);
+    meta.add_param(bounds);
     if let Some(landmarks) = &face.landmarks {
         meta.add_param(tensor(landmarks, &face.bounds));
     }
@@ -55,17 +49,21 @@ pub fn faces(buffer: &gst::BufferRef) -> Vec<Face> {
         .iter_meta::<VideoRegionOfInterestMeta>()
         .filter(|meta| meta.roi_type() == ROI_TYPE)
         .map(|meta| Face {
-            bounds: meta.param("bounds").and_then(parse_bounds).unwrap_or_else(|| {
+            bounds: meta.param("bounds").and_then(fields::bounds).unwrap_or_else(|| {
                 let (x, y, w, h) = meta.rect();
-                Rect::new(x as f32, y as f32, (x + w) as f32, (y + h) as f32)
+                let (x, y, w, h) = (x as f32, y as f32, w as f32, h as f32);
+                Rect::new(x, y, x + w, y + h)
             }),
-            landmarks: meta.param("landmarks").and_then(parse_landmarks),
-            confidence: meta.param("detection").and_then(|params| double(params, "confidence")),
+            landmarks: meta.param("landmarks").and_then(fields::landmarks),
+            confidence: meta
+                .param("detection")
+                .and_then(|params| fields::double(params, "confidence")),
         })
         .collect()
 }
 
-fn detection(face: &Face, inside: &Rect, width: u32, height: u32) -> gst::Structure {
+fn detection(face: &Face, width: u32, height: u32) -> gst::Structure {
+    let inside = face.bounds.clip(width as f32, height as f32);
     let (width, height) = (f64::from(width), f64::from(height));
     gst::Structure::builder("detection")
         .field("x_min", f64::from(inside.x_min) / width)
@@ -75,15 +73,6 @@ fn detection(face: &Face, inside: &Rect, width: u32, height: u32) -> gst::Struct
         .field_if_some("confidence", face.confidence.map(f64::from))
         .field("label_id", 0i32)
         .field("label", ROI_TYPE)
-        .build()
-}
-
-fn bounds(bounds: &Rect) -> gst::Structure {
-    gst::Structure::builder("bounds")
-        .field("x_min", f64::from(bounds.x_min))
-        .field("y_min", f64::from(bounds.y_min))
-        .field("x_max", f64::from(bounds.x_max))
-        .field("y_max", f64::from(bounds.y_max))
         .build()
 }
 
@@ -99,33 +88,6 @@ fn tensor(landmarks: &Landmarks, bounds: &Rect) -> gst::Structure {
         .field("dims", gst::Array::new([5u32, 2u32]))
         .field("data_buffer", bytes.to_variant())
         .build();
-    for (name, point) in Landmarks::NAMES.iter().zip(&landmarks.0) {
-        structure.set(format!("{name}_x"), f64::from(point.x));
-        structure.set(format!("{name}_y"), f64::from(point.y));
-    }
+    fields::set_landmarks(&mut structure, landmarks);
     structure
-}
-
-fn parse_bounds(params: &gst::StructureRef) -> Option<Rect> {
-    Some(Rect {
-        x_min: double(params, "x_min")?,
-        y_min: double(params, "y_min")?,
-        x_max: double(params, "x_max")?,
-        y_max: double(params, "y_max")?,
-    })
-}
-
-fn parse_landmarks(params: &gst::StructureRef) -> Option<Landmarks> {
-    let mut landmarks = Landmarks::default();
-    for (name, point) in Landmarks::NAMES.iter().zip(&mut landmarks.0) {
-        *point = Point {
-            x: double(params, &format!("{name}_x"))?,
-            y: double(params, &format!("{name}_y"))?,
-        };
-    }
-    Some(landmarks)
-}
-
-fn double(params: &gst::StructureRef, field: &str) -> Option<f32> {
-    params.get::<f64>(field).ok().map(|value| value as f32)
 }

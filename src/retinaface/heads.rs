@@ -6,6 +6,8 @@
 //! level, channels last or first, scores with softmax or raw. [`Heads`] describes any of them, so
 //! that one decoder reads all.
 
+use super::anchors::PER_CELL;
+
 /// How boxes and landmarks are coded relative to their anchors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
@@ -62,4 +64,37 @@ pub struct Heads {
 /// Cells that a level has along `size` input pixels.
 pub fn cells(size: u32, stride: u32) -> usize {
     size.div_ceil(stride) as usize
+}
+
+impl Heads {
+    /// How many values output `index` must have for every view to lie inside it.
+    pub fn output_len(&self, index: usize) -> usize {
+        let level_len = |level: &Level| {
+            let views = [(Some(level.score), 1), (Some(level.boxes), 4), (level.landmarks, 10)];
+            let end = |(view, values): (Option<View>, usize)| {
+                let view = view.filter(|view| view.output == index)?;
+                Some(view.end(level.cells(), values))
+            };
+            views.into_iter().filter_map(end).max()
+        };
+        self.levels.iter().filter_map(level_len).max().unwrap_or(0)
+    }
+}
+
+impl Level {
+    pub fn cells(&self) -> usize {
+        self.grid.0 * self.grid.1
+    }
+}
+
+impl View {
+    /// The element after the last.
+    fn end(&self, cells: usize, values: usize) -> usize {
+        let last = |count: usize| count.saturating_sub(1);
+        self.offset
+            + last(cells) * self.cell
+            + last(PER_CELL) * self.anchor
+            + last(values) * self.channel
+            + 1
+    }
 }

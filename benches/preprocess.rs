@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Frame to network input, per format: at its own size, and down to 640 pixels.
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use gst_video::{VideoFormat, VideoInfo};
+use gstretinaface::{
+    frame::{Frame, Layout, Plane},
+    retinaface::{
+        detector::input_size,
+        preprocess::{Preprocessor, ScaleMethod},
+    },
+};
+
+const FORMATS: [VideoFormat; 8] = [
+    VideoFormat::Bgr,
+    VideoFormat::Rgb,
+    VideoFormat::Bgrx,
+    VideoFormat::Argb,
+    VideoFormat::Gray8,
+    VideoFormat::Nv12,
+    VideoFormat::I420,
+    VideoFormat::Yuy2,
+];
+/// Frame size, scale.
+const SIZES: [((u32, u32), f64); 3] = [((640, 480), 1.0), ((640, 480), 0.4), ((1920, 1080), 1.0)];
+
+fn preprocess(criterion: &mut Criterion) {
+    gst::init().expect("GStreamer");
+    for (size, scale) in SIZES {
+        let target = input_size(size, scale, 640);
+        for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
+            let name = format!("{}x{} to {}x{}, {method:?}", size.0, size.1, target.0, target.1);
+            let mut group = criterion.benchmark_group(name);
+            for format in FORMATS {
+                let info = VideoInfo::builder(format, size.0, size.1).build().expect("valid caps");
+                let layout = Layout::try_from(&info).expect("a format of the pad template");
+                let pixels: Vec<u8> = (0..info.size()).map(|i| (i * 7 % 251) as u8).collect();
+                let mut planes = [Plane::default(); 3];
+                for (i, plane) in planes.iter_mut().take(info.n_planes() as usize).enumerate() {
+                    *plane = Plane {
+                        data: &pixels[info.offset()[i]..],
+                        stride: info.stride()[i] as usize,
+                    };
+                }
+                let frame = Frame::new(layout, size.0, size.1, planes).expect("enough bytes");
+                let mut input = vec![0.0; 3 * target.0 as usize * target.1 as usize];
+                let mut preprocessor =
+                    Preprocessor::new(layout, size, target, method, [104.0, 117.0, 123.0]);
+                group.bench_function(format!("{format:?}"), |bencher| {
+                    bencher.iter(|| preprocessor.fill(&frame, &mut input));
+                });
+            }
+        }
+    }
+}
+
+criterion_group!(benches, preprocess);
+criterion_main!(benches);

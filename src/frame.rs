@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A raw video frame as borrowed bytes, whatever its format, strides and plane offsets.
+
+use thiserror::Error;
+
+/// Where the samples of one colour component stand: the sample for pixel (x, y) is byte
+/// `offset + (x >> x_shift)·step` of row `y >> y_shift` of the plane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Component {
+    pub plane: usize,
+    pub offset: usize,
+    pub step: usize,
+    pub x_shift: u32,
+    pub y_shift: u32,
+}
+
+/// What a frame's components mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Colour {
+    /// Red, green, blue, each 0 to 255.
+    Rgb,
+    /// Luma alone; the other two components repeat it.
+    Gray(Luma),
+    /// Luma, blue difference, red difference.
+    Yuv(Luma, Chroma),
+}
+
+/// Luma to gray: `(y - offset) · scale`, 0 to 255.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Luma {
+    pub offset: f32,
+    pub scale: f32,
+}
+
+/// What the chroma samples, less 128, add to the gray.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Chroma {
+    pub blue_u: f32,
+    pub green_u: f32,
+    pub green_v: f32,
+    pub red_v: f32,
+}
+
+impl Luma {
+    /// ITU-R BT.601 and BT.709 quantisation: 16 to 235, or 0 to 255 at full range.
+    pub fn new(full_range: bool) -> Self {
+        if full_range {
+            Self { offset: 0.0, scale: 1.0 }
+        } else {
+            Self { offset: 16.0, scale: 255.0 / 219.0 }
+        }
+    }
+
+    #[inline]
+    pub fn apply(&self, luma: f32) -> f32 {
+        (luma - self.offset) * self.scale
+    }
+}
+
+impl Chroma {
+    /// From the luma weights of red and blue (0.299 and 0.114 in BT.601), ITU-R BT.601 section 2.5.
+    pub fn new(kr: f32, kb: f32, full_range: bool) -> Self {
+        let scale = if full_range { 1.0 } else { 255.0 / 224.0 };
+        let (red_v, blue_u) = (2.0 * (1.0 - kr) * scale, 2.0 * (1.0 - kb) * scale);
+        let kg = 1.0 - kr - kb;
+        Self { blue_u, green_u: -blue_u * kb / kg, green_v: -red_v * kr / kg, red_v }
+    }
+}
+
+/// A pixel format: where three components stand and what they mean.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Layout {
+    pub components: [Component; 3],
+    pub colour: Colour,
+}
+
+/// The bytes of one plane, from its first row's first byte.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Plane<'a> {
+    pub data: &'a [u8],
+    /// Bytes from one row to the next.
+    pub stride: usize,
+}
+
+/// A frame whose every sample is known to lie inside its planes.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    layout: Layout,
+    width: u32,
+    height: u32,
+    planes: [Plane<'a>; 3],
+}
+
+/// Why bytes are no frame.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum FrameError {
+    #[error("a frame needs at least one pixel, this one has {width}×{height}")]
+    Empty { width: u32, height: u32 },
+    #[error("plane {plane} of a {width}×{height} frame needs {needed} bytes, the buffer has {found}")]
+    Truncated { plane: usize, width: u32, height: u32, needed: usize, found: usize },
+}
+
+impl<'a> Frame<'a> {
+    /// Fails when a sample would lie outside its plane. Unused planes may be empty.
+    pub fn new(
+        layout: Layout,
+        width: u32,
+        height: u32,
+        planes: [Plane<'a>; 3],
+    ) -> Result<Self, FrameError> {
+        if width == 0 || height == 0 {
+            return Err(FrameError::Empty { width, height });
+        }
+        for component in layout.components {
+            let Component { plane, offset, step, x_shift, y_shift } = component;
+            let Plane { data, stride } = planes[plane];
+            let (last_x, last_y) = ((width - 1) >> x_shift, (height - 1) >> y_shift);
+            let needed = (last_y as usize)
+                .saturating_mul(stride)
+                .saturating_add(offset + last_x as usize * step + 1);
+            if data.len() < needed {
+                let found = data.len();
+                return Err(FrameError::Truncated { plane, width, height, needed, found });
+            }
+        }
+        Ok(Self { layout, width, height, planes })
+    }
+
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The plane's bytes from sample (0, `row`) of the component on; `row` counts the component's
+    /// own rows, which are fewer than the frame's where it is subsampled.
+    pub fn row(&self, component: &Component, row: usize) -> &'a [u8] {
+        let plane = &self.planes[component.plane];
+        &plane.data[row * plane.stride + component.offset..]
+    }
+}

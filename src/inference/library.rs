@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Finding and loading the ONNX Runtime library, once a process.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use once_cell::sync::OnceCell;
+use ort::{environment::Environment, logging::LogLevel};
+use thiserror::Error;
+
+/// ONNX Runtime cannot be used.
+#[derive(Clone, Debug, Error)]
+pub enum LibraryError {
+    #[error(
+        "ONNX Runtime was not found ({}). Run scripts/setup of gst-plugin-retinaface, or install \
+         ONNX Runtime 1.17 or newer and let the environment variable ORT_DYLIB_PATH name its \
+         libonnxruntime.so",
+        .0.join("; ")
+    )]
+    NotFound(Vec<String>),
+    #[error("ONNX Runtime does not start: {0}")]
+    Environment(String),
+}
+
+/// Where a message of ONNX Runtime goes.
+pub type Log = fn(LogLevel, &str);
+
+static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
+static PLUGIN_FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// Tells where the plugin file is, so that the library may lie beside it.
+pub fn set_plugin_folder(folder: &Path) {
+    // A plugin has one place; the first to tell is right.
+    let _ = PLUGIN_FOLDER.set(folder.to_owned());
+}
+
+/// The environment of this process; loads the library if that has not been done. May be tried again
+/// after a failure.
+pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
+    ENVIRONMENT.get_or_try_init(|| {
+        let mut refusals = Vec::new();
+        for candidate in candidates() {
+            match ort::init_from(&candidate) {
+                Ok(builder) => {
+                    return builder
+                        .with_name("gst-plugin-retinaface")
+                        .with_telemetry(false)
+                        .with_logger(Arc::new(move |level, _, _, _, message| log(level, message)))
+                        .build()
+                        .map_err(|err| LibraryError::Environment(err.to_string()));
+                }
+                Err(err) => refusals.push(err.to_string()),
+            }
+        }
+        Err(LibraryError::NotFound(refusals))
+    })
+}
+
+/// Where to look, in order. A library that the user names is the only one tried.
+fn candidates() -> Vec<PathBuf> {
+    if let Some(path) = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
+        return vec![path.into()];
+    }
+    let setup = Path::new(env!("RETINAFACE_ONNXRUNTIME"));
+    let folders = PLUGIN_FOLDER.get().map(PathBuf::as_path).into_iter().chain([setup]);
+    let mut candidates: Vec<_> = folders.filter_map(library_in).collect();
+    candidates.extend(["libonnxruntime.so", "libonnxruntime.so.1"].map(PathBuf::from));
+    candidates
+}
+
+/// `libonnxruntime.so` in `folder`, or the highest of its versioned names, such as
+/// `libonnxruntime.so.1.32.0`.
+fn library_in(folder: &Path) -> Option<PathBuf> {
+    let plain = folder.join("libonnxruntime.so");
+    if plain.exists() {
+        return Some(plain);
+    }
+    let versioned = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libonnxruntime.so.")
+    };
+    folder.read_dir().ok()?.flatten().map(|entry| entry.path()).filter(versioned).max()
+}

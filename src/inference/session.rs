@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A network loaded for one input size, and what runs it.
+
+use std::sync::Arc;
+
+use ort::{
+    AsPointer,
+    environment::Environment,
+    memory::Allocator,
+    ortsys,
+    session::{IoBinding, builder::{GraphOptimizationLevel, SessionBuilder}},
+    value::Tensor,
+};
+use thiserror::Error;
+
+use crate::{
+    model::Model,
+    retinaface::{
+        decode::Outputs,
+        detector::{Engine, EngineError},
+        heads::Heads,
+    },
+};
+
+/// A network does not load or does not answer as RetinaFace does.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    #[error("ONNX Runtime refuses the network: {0}")]
+    Refused(#[from] ort::Error),
+    #[error("the network does not run at {width}×{height} pixels: {source}")]
+    Run { width: u32, height: u32, source: ort::Error },
+    #[error(
+        "the network's output {name} has {found} values for {width}×{height} pixels, where a \
+         RetinaFace has {needed} or more"
+    )]
+    Output { name: String, width: u32, height: u32, found: usize, needed: usize },
+}
+
+/// A network loaded for one input size. Any number of engines may run on it at once.
+pub struct Session {
+    session: ort::session::Session,
+    input: String,
+    outputs: Vec<(String, Vec<i64>)>,
+    input_size: (u32, u32),
+    mean: [f32; 3],
+    heads: Heads,
+}
+
+impl Session {
+    /// Loads the levels of `strides` of `model` for an input of `input_size` (width, height), to
+    /// run with `threads` threads (0: as many as cores) that sleep when there is nothing to do.
+    pub fn new(
+        environment: &Environment,
+        model: &Model,
+        input_size: (u32, u32),
+        strides: &[u32],
+        threads: usize,
+    ) -> Result<Self, LoadError> {
+        let (width, height) = input_size;
+        let mut session = builder(environment, threads)?.commit_from_memory(model.bytes())?;
+        let heads = model.heads(width, height, strides);
+        let outputs = outputs(&mut session, model, input_size)
+            .map_err(|source| LoadError::Run { width, height, source })?;
+        for (index, (name, shape)) in outputs.iter().enumerate() {
+            let found = shape.iter().product::<i64>() as usize;
+            let needed = heads.output_len(index);
+            if found < needed {
+                return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
+            }
+        }
+        let input = model.input_name().to_owned();
+        Ok(Self { session, input, outputs, input_size, mean: model.mean(), heads })
+    }
+}
+
+fn builder(
+    environment: &Environment,
+    threads: usize,
+) -> Result<SessionBuilder, ort::Error> {
+    Ok(ort::session::Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)?
+        .with_intra_threads(threads)?
+        .with_intra_op_spinning(false)?
+        .with_inter_op_spinning(false)?)
+}
+
+/// The outputs' names and shapes, from a first run on an empty picture.
+fn outputs(
+    session: &mut ort::session::Session,
+    model: &Model,
+    input_size: (u32, u32),
+) -> Result<Vec<(String, Vec<i64>)>, ort::Error> {
+    let values = session.run(ort::inputs![model.input_name() => picture(input_size)?])?;
+    let shape = |name: &String| {
+        let (shape, _) = values[name.as_str()].try_extract_tensor::<f32>()?;
+        Ok((name.clone(), shape.to_vec()))
+    };
+    model.output_names().iter().map(shape).collect()
+}
+
+/// An input tensor of zeros in ONNX Runtime's own memory.
+fn picture((width, height): (u32, u32)) -> Result<Tensor<f32>, ort::Error> {
+    let shape = [1, 3, i64::from(height), i64::from(width)];
+    let mut input = Tensor::new(&Allocator::default(), shape)?;
+    input.extract_tensor_mut().1.fill(0.0);
+    Ok(input)
+}
+
+/// Runs a session on one frame at a time, with inputs and outputs that stay where they are.
+pub struct OrtEngine {
+    session: Arc<Session>,
+    binding: IoBinding,
+    input: Tensor<f32>,
+    outputs: Vec<Tensor<f32>>,
+}
+
+impl OrtEngine {
+    /// Also runs once, so that the first frame takes no longer than the others.
+    pub fn new(session: Arc<Session>) -> Result<Self, LoadError> {
+        let allocator = Allocator::default();
+        let input = picture(session.input_size)?;
+        let mut binding = session.session.create_binding()?;
+        binding.bind_input(&session.input, &input)?;
+        let mut outputs = Vec::with_capacity(session.outputs.len());
+        for (name, shape) in &session.outputs {
+            let mut output = Tensor::<f32>::new(&allocator, shape.as_slice())?;
+            binding.bind_output(name, &mut output)?;
+            outputs.push(output);
+        }
+        let mut engine = Self { session, binding, input, outputs };
+        engine.run_bound().map_err(|source| {
+            let (width, height) = engine.session.input_size;
+            LoadError::Run { width, height, source }
+        })?;
+        Ok(engine)
+    }
+
+    fn run_bound(&mut self) -> Result<(), ort::Error> {
+        let session = self.session.session.ptr().cast_mut();
+        // SAFETY: both are alive, and the binding is used by nobody else. ONNX Runtime lets any
+        // number of threads run one session at a time; ort's own method, which does not, would
+        // also allocate on every call.
+        ortsys![unsafe RunWithBinding(session, std::ptr::null(), self.binding.ptr())?];
+        Ok(())
+    }
+}
+
+impl Outputs for OrtEngine {
+    fn output(&self, index: usize) -> &[f32] {
+        self.outputs[index].extract_tensor().1
+    }
+}
+
+impl Engine for OrtEngine {
+    fn input_size(&self) -> (u32, u32) {
+        self.session.input_size
+    }
+
+    fn mean(&self) -> [f32; 3] {
+        self.session.mean
+    }
+
+    fn heads(&self) -> &Heads {
+        &self.session.heads
+    }
+
+    fn input(&mut self) -> &mut [f32] {
+        self.input.extract_tensor_mut().1
+    }
+
+    fn run(&mut self) -> Result<(), EngineError> {
+        self.run_bound().map_err(|err| EngineError(err.to_string()))
+    }
+}

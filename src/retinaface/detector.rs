@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A frame in, its faces out.
+
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use super::{
+    decode::{self, Candidate, Outputs},
+    heads::Heads,
+    nms,
+    preprocess::{Preprocessor, ScaleMethod},
+};
+use crate::{
+    face::{Face, Landmarks},
+    frame::Frame,
+    geometry::Point,
+};
+
+/// A network ready to run at one input size.
+pub trait Engine: Outputs + Send {
+    /// Width and height of the network's input.
+    fn input_size(&self) -> (u32, u32);
+
+    /// What is subtracted from blue, green and red.
+    fn mean(&self) -> [f32; 3];
+
+    /// How to read the outputs.
+    fn heads(&self) -> &Heads;
+
+    /// The planar input `[3, height, width]`: blue, green, red.
+    fn input(&mut self) -> &mut [f32];
+
+    /// From the input to the outputs.
+    fn run(&mut self) -> Result<(), EngineError>;
+}
+
+/// The network did not run.
+#[derive(Clone, Debug, Error)]
+#[error("{0}")]
+pub struct EngineError(pub String);
+
+/// Which of the faces that the network sees are wanted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Parameters {
+    pub scale_method: ScaleMethod,
+    /// Probability from 0 to 1 above which a box is a face.
+    pub score_threshold: f32,
+    /// Overlap, intersection over union, above which the weaker of two boxes is dropped.
+    pub iou_threshold: f32,
+    pub max_detections: usize,
+    /// Both sides of a box are at least this, in frame pixels.
+    pub min_face_size: f32,
+    /// Both sides of a box are at most this, in frame pixels.
+    pub max_face_size: f32,
+    /// Only the box of the largest area.
+    pub largest_only: bool,
+    /// Added on each side of a box, as a fraction of its width or height.
+    pub margin: f32,
+}
+
+/// What each stage of one detection took.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Timings {
+    pub preprocess: Duration,
+    pub inference: Duration,
+    pub postprocess: Duration,
+}
+
+/// Width and height of the network's input for a frame: scaled by `scale`, then down to
+/// `max_size` on the longer side (0: no limit), at the frame's aspect ratio, at least one pixel.
+///
+/// Networks run at exactly this size, without padding to a multiple of the strides: convolutions
+/// pad on their own, and what a network sees of the frame is all that it was asked to.
+pub fn input_size(frame: (u32, u32), scale: f64, max_size: u32) -> (u32, u32) {
+    let longest = f64::from(frame.0.max(frame.1));
+    let scale = if max_size == 0 { scale } else { scale.min(f64::from(max_size) / longest) };
+    let side = |side: u32| (f64::from(side) * scale).round().max(1.0) as u32;
+    (side(frame.0), side(frame.1))
+}
+
+/// Finds faces with one engine, frame after frame; allocates only when a frame's size or format
+/// changes or holds more faces than any before.
+#[derive(Default)]
+pub struct Detector {
+    preprocessor: Option<Preprocessor>,
+    candidates: Vec<Candidate>,
+    faces: Vec<Face>,
+}
+
+impl Detector {
+    /// The faces of `frame`, by falling confidence.
+    pub fn detect(
+        &mut self,
+        frame: &Frame,
+        engine: &mut dyn Engine,
+        parameters: &Parameters,
+    ) -> Result<(&[Face], Timings), EngineError> {
+        let start = Instant::now();
+        self.preprocess(frame, engine, parameters.scale_method);
+        let preprocessed = Instant::now();
+        engine.run()?;
+        let inferred = Instant::now();
+        self.postprocess(frame, engine, parameters);
+        let timings = Timings {
+            preprocess: preprocessed - start,
+            inference: inferred - preprocessed,
+            postprocess: inferred.elapsed(),
+        };
+        Ok((&self.faces, timings))
+    }
+
+    fn preprocess(&mut self, frame: &Frame, engine: &mut dyn Engine, method: ScaleMethod) {
+        let target = engine.input_size();
+        if !self.preprocessor.as_ref().is_some_and(|p| p.fits(frame, target, method)) {
+            let source = (frame.width(), frame.height());
+            let new = Preprocessor::new(*frame.layout(), source, target, method, engine.mean());
+            self.preprocessor = Some(new);
+        }
+        if let Some(preprocessor) = &mut self.preprocessor {
+            preprocessor.fill(frame, engine.input());
+        }
+    }
+
+    /// Outputs to faces in frame pixels.
+    fn postprocess(&mut self, frame: &Frame, engine: &dyn Engine, parameters: &Parameters) {
+        let heads = engine.heads();
+        let (width, height) = engine.input_size();
+        let scale_x = frame.width() as f32 / width as f32;
+        let scale_y = frame.height() as f32 / height as f32;
+
+        self.candidates.clear();
+        decode::candidates(heads, engine, parameters.score_threshold, &mut self.candidates);
+        let sizes = parameters.min_face_size..=parameters.max_face_size;
+        self.candidates.retain(|candidate| {
+            let bounds = candidate.bounds.scale(scale_x, scale_y);
+            sizes.contains(&bounds.width()) && sizes.contains(&bounds.height())
+        });
+        nms::suppress(&mut self.candidates, parameters.iou_threshold, parameters.max_detections);
+        if parameters.largest_only {
+            let area = |candidate: &Candidate| candidate.bounds.area();
+            let largest =
+                self.candidates.iter().copied().max_by(|a, b| area(a).total_cmp(&area(b)));
+            self.candidates.clear();
+            self.candidates.extend(largest);
+        }
+
+        self.faces.clear();
+        self.faces.extend(self.candidates.iter().map(|candidate| Face {
+            bounds: candidate.bounds.scale(scale_x, scale_y).expand(parameters.margin),
+            landmarks: decode::landmarks(heads, engine, candidate.place).map(|landmarks| {
+                Landmarks(landmarks.0.map(|p| Point { x: p.x * scale_x, y: p.y * scale_y }))
+            }),
+            confidence: Some(candidate.score),
+        }));
+    }
+}

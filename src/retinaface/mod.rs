@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The RetinaFace algorithm around a network: frame to network input, network output to faces.
+
+mod anchors;
+pub mod decode;
+pub mod detector;
+pub mod heads;
+mod kernels;
+pub mod nms;
+pub mod preprocess;

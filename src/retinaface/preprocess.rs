@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Frame in, network input out: resize, colour conversion, channel order, mean and layout in one
+//! pass over the rows, with nothing of the frame's size in between.
+
+use std::ops::Range;
+
+use super::kernels::{blend_columns, blend_rows, copy, gray, pick, yuv};
+use crate::frame::{Colour, Component, Frame, Layout};
+
+/// How a frame is resized.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ScaleMethod {
+    /// The pixel at `floor(x · source / target)`, as OpenCV's `INTER_NEAREST`.
+    Nearest,
+    /// Between the four pixels around, pixel centres aligned, as OpenCV's `INTER_LINEAR`.
+    #[default]
+    Bilinear,
+}
+
+/// Which source samples one output axis reads: at each position `near` and, between the two by
+/// `weight`, `far`.
+#[derive(Debug, Default)]
+struct Axis {
+    near: Vec<u32>,
+    far: Vec<u32>,
+    weight: Vec<f32>,
+    kind: AxisKind,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum AxisKind {
+    /// Position x reads sample x.
+    #[default]
+    Identity,
+    /// Position x reads sample `near[x]`.
+    Pick,
+    /// Position x reads between `near[x]` and `far[x]`.
+    Blend,
+}
+
+impl Axis {
+    /// `source` pixels onto `target`, for a component of `source >> shift` samples (rounded up)
+    /// that stand `step` apart.
+    fn new(source: u32, target: u32, shift: u32, step: usize, method: ScaleMethod) -> Self {
+        let samples = ((source - 1) >> shift) + 1;
+        let index = |sample: u32| sample * step as u32;
+        let mut axis = Axis::default();
+        if source == target || method == ScaleMethod::Nearest {
+            // A subsampled component repeats its samples.
+            axis.near = (0..u64::from(target))
+                .map(|x| index((x * u64::from(source) / u64::from(target)) as u32 >> shift))
+                .collect();
+            let identity = source == target && shift == 0;
+            axis.kind = if identity { AxisKind::Identity } else { AxisKind::Pick };
+            return axis;
+        }
+        let ratio = f64::from(source) / f64::from(1u32 << shift) / f64::from(target);
+        for x in 0..target {
+            let position = (f64::from(x) + 0.5) * ratio - 0.5;
+            let position = position.clamp(0.0, f64::from(samples - 1));
+            let near = position as u32;
+            axis.near.push(index(near));
+            axis.far.push(index((near + 1).min(samples - 1)));
+            axis.weight.push((position - f64::from(near)) as f32);
+        }
+        let exact = axis.weight.iter().all(|&weight| weight == 0.0);
+        axis.kind = if exact { AxisKind::Pick } else { AxisKind::Blend };
+        axis
+    }
+
+    /// The rows to read for output row `y`, and the second one's weight.
+    fn rows(&self, y: usize) -> (usize, usize, f32) {
+        match self.kind {
+            AxisKind::Identity | AxisKind::Pick => (self.near[y] as usize, self.near[y] as usize, 0.0),
+            AxisKind::Blend => (self.near[y] as usize, self.far[y] as usize, self.weight[y]),
+        }
+    }
+}
+
+/// Fills network inputs from frames of one layout and size.
+#[derive(Debug)]
+pub struct Preprocessor {
+    layout: Layout,
+    source: (u32, u32),
+    target: (u32, u32),
+    method: ScaleMethod,
+    mean: [f32; 3],
+    /// Per component.
+    columns: [Axis; 3],
+    rows: [Axis; 3],
+    /// Two source rows blended.
+    blended: Vec<f32>,
+    /// One output row of each component.
+    samples: [Vec<f32>; 3],
+}
+
+impl Preprocessor {
+    /// For frames like `frame`, resized to `target` (width, height; at least 1). `mean` is
+    /// subtracted from blue, green and red.
+    pub fn new(
+        layout: Layout,
+        source: (u32, u32),
+        target: (u32, u32),
+        method: ScaleMethod,
+        mean: [f32; 3],
+    ) -> Self {
+        let columns = layout
+            .components
+            .map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
+        let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
+        let samples = layout.components.map(|_| vec![0.0; target.0 as usize]);
+        Self { layout, source, target, method, mean, columns, rows, blended: Vec::new(), samples }
+    }
+
+    /// Whether it was made for these.
+    pub fn fits(&self, frame: &Frame, target: (u32, u32), method: ScaleMethod) -> bool {
+        self.layout == *frame.layout()
+            && self.source == (frame.width(), frame.height())
+            && self.target == target
+            && self.method == method
+    }
+
+    /// Writes the planar input `[3, height, width]`: blue, green, red.
+    ///
+    /// # Panics
+    /// If `input` has another length, or the frame is not what the preprocessor was made for.
+    pub fn fill(&mut self, frame: &Frame, input: &mut [f32]) {
+        let (width, height) = (self.target.0 as usize, self.target.1 as usize);
+        assert_eq!(input.len(), 3 * width * height, "the input is [3, height, width]");
+        assert!(self.fits(frame, self.target, self.method), "one preprocessor a layout and size");
+
+        let (blue, rest) = input.split_at_mut(width * height);
+        let (green, red) = rest.split_at_mut(width * height);
+        let mean = self.mean;
+        let rows = blue
+            .chunks_exact_mut(width)
+            .zip(green.chunks_exact_mut(width))
+            .zip(red.chunks_exact_mut(width));
+        for (y, ((blue, green), red)) in rows.enumerate() {
+            match self.layout.colour {
+                Colour::Rgb => {
+                    self.sample(frame, 0, y, mean[2], red);
+                    self.sample(frame, 1, y, mean[1], green);
+                    self.sample(frame, 2, y, mean[0], blue);
+                }
+                Colour::Gray(luma) => {
+                    self.sample_scratch(frame, 0, y);
+                    gray(&self.samples[0], luma, mean, blue, green, red);
+                }
+                Colour::Yuv(luma, chroma) => {
+                    for component in 0..3 {
+                        self.sample_scratch(frame, component, y);
+                    }
+                    let [luma_row, u, v] = &self.samples;
+                    yuv([luma_row, u, v], luma, chroma, mean, blue, green, red);
+                }
+            }
+        }
+    }
+
+    fn sample_scratch(&mut self, frame: &Frame, component: usize, y: usize) {
+        let mut samples = std::mem::take(&mut self.samples[component]);
+        self.sample(frame, component, y, 0.0, &mut samples);
+        self.samples[component] = samples;
+    }
+
+    /// One component of output row `y`, less `mean`.
+    fn sample(&mut self, frame: &Frame, index: usize, y: usize, mean: f32, out: &mut [f32]) {
+        let component = &self.layout.components[index];
+        let columns = &self.columns[index];
+        let (near, far, weight) = self.rows[index].rows(y);
+        let row = frame.row(component, near);
+        if weight == 0.0 {
+            match columns.kind {
+                AxisKind::Identity => copy(row, component.step, mean, out),
+                AxisKind::Pick => pick(row, &columns.near, mean, out),
+                AxisKind::Blend => blend_columns(row, &columns.near, &columns.far, &columns.weight, mean, out),
+            }
+            return;
+        }
+        let used = used_bytes(component, self.source.0);
+        self.blended.resize(used.end, 0.0);
+        blend_rows(&row[used.clone()], &frame.row(component, far)[used], weight, &mut self.blended);
+        match columns.kind {
+            AxisKind::Identity | AxisKind::Pick => pick(&self.blended, &columns.near, mean, out),
+            AxisKind::Blend => blend_columns(&self.blended, &columns.near, &columns.far, &columns.weight, mean, out),
+        }
+    }
+}
+
+/// The bytes of a row from the component's first sample to its last.
+fn used_bytes(component: &Component, width: u32) -> Range<usize> {
+    0..((width as usize - 1) >> component.x_shift) * component.step + 1
+}
