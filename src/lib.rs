@@ -9,9 +9,16 @@ pub mod inference;
 pub mod meta;
 pub mod model;
 pub mod retinaface;
-mod retinafaceoverlay;
+pub mod retinafacedetect;
+pub mod retinafaceoverlay;
+
+use std::path::Path;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    if let Some(folder) = plugin.filename().as_deref().and_then(Path::parent) {
+        inference::set_plugin_folder(folder);
+    }
+    retinafacedetect::register(plugin)?;
     retinafaceoverlay::register(plugin)
 }
 

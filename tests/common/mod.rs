@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What the tests share.
+
+#![allow(dead_code)]
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Once,
+};
+
+use gst::prelude::*;
+use gstretinaface::{face::Face, meta};
+
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().expect("GStreamer starts");
+        gstretinaface::plugin_register_static().expect("the plugin registers");
+    });
+}
+
+/// Pictures and expected faces that are not part of the project; `None`, and a line that says so,
+/// where they are not at hand.
+pub fn shared(test: &str) -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
+    let folder = env::var_os("RETINAFACE_SHARED").map_or(beside, PathBuf::from);
+    if folder.join("golden").is_dir() {
+        return Some(folder);
+    }
+    eprintln!("SKIPPED: {test} needs expected results that are not here (RETINAFACE_SHARED)");
+    None
+}
+
+/// Runs a pipeline of which the sink is an appsink named `sink`, to its end: the frames it gave, or
+/// the first error.
+pub fn run(description: &str) -> Result<Vec<gst::Sample>, String> {
+    init();
+    let pipeline = gst::parse::launch(description).map_err(|err| err.to_string())?;
+    let pipeline = pipeline.downcast::<gst::Pipeline>().expect("a pipeline");
+    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("an appsink");
+    sink.set_property("sync", false);
+    let bus = pipeline.bus().expect("a bus");
+    let mut samples = Vec::new();
+    let started = pipeline.set_state(gst::State::Playing).is_ok();
+    while started && let Ok(sample) = sink.pull_sample() {
+        samples.push(sample);
+    }
+    let error = bus.pop_filtered(&[gst::MessageType::Error]);
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
+    match error.as_ref().map(|message| message.view()) {
+        Some(gst::MessageView::Error(err)) => Err(err.error().to_string()),
+        _ => Ok(samples),
+    }
+}
+
+/// The faces in a picture, decoded and converted to `format`, found with `properties`.
+pub fn faces(picture: &Path, format: &str, properties: &str) -> Vec<Face> {
+    let samples = run(&format!(
+        "filesrc location=\"{}\" ! decodebin ! videoconvert ! video/x-raw,format={format} ! \
+         retinafacedetect {properties} ! appsink name=sink",
+        picture.display()
+    ))
+    .expect("the picture decodes");
+    assert_eq!(samples.len(), 1, "one picture, one frame");
+    meta::faces(samples[0].buffer().expect("a buffer"))
+}
