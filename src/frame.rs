@@ -97,7 +97,9 @@ pub struct Frame<'a> {
 pub enum FrameError {
     #[error("a frame needs at least one pixel, this one has {width}×{height}")]
     Empty { width: u32, height: u32 },
-    #[error("plane {plane} of a {width}×{height} frame needs {needed} bytes, the buffer has {found}")]
+    #[error(
+        "plane {plane} of a {width}×{height} frame needs {needed} bytes, the buffer has {found}"
+    )]
     Truncated { plane: usize, width: u32, height: u32, needed: usize, found: usize },
 }
 

@@ -21,7 +21,12 @@ struct Expected {
 }
 
 fn floats(value: &Value) -> Vec<f32> {
-    value.as_array().expect("numbers").iter().map(|v| v.as_f64().expect("a number") as f32).collect()
+    value
+        .as_array()
+        .expect("numbers")
+        .iter()
+        .map(|v| v.as_f64().expect("a number") as f32)
+        .collect()
 }
 
 fn expected(value: &Value) -> Vec<Expected> {
@@ -96,11 +101,12 @@ fn formats_agree() {
     let Some(shared) = common::shared("formats_agree") else { return };
     for name in ["1.png", "test.png"] {
         let path = shared.join("images").join(name);
-        let reference = common::faces(&path, "BGR", "score-threshold=0.8");
+        let reference = common::faces(&path, "BGR", "max-size=0 score-threshold=0.8");
         assert!(!reference.is_empty());
-        for format in ["RGB", "BGRx", "xRGB", "RGBA", "NV12", "NV21", "I420", "YV12", "YUY2", "UYVY"]
+        for format in
+            ["RGB", "BGRx", "xRGB", "RGBA", "NV12", "NV21", "I420", "YV12", "YUY2", "UYVY"]
         {
-            let found = common::faces(&path, format, "score-threshold=0.7");
+            let found = common::faces(&path, format, "max-size=0 score-threshold=0.7");
             for face in &reference {
                 let iou = found.iter().map(|f| f.bounds.iou(&face.bounds)).fold(0.0, f32::max);
                 assert!(iou >= 0.9, "{name} as {format}: IoU {iou} for {:?}", face.bounds);

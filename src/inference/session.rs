@@ -9,7 +9,10 @@ use ort::{
     environment::Environment,
     memory::Allocator,
     ortsys,
-    session::{IoBinding, builder::{GraphOptimizationLevel, SessionBuilder}},
+    session::{
+        IoBinding,
+        builder::{GraphOptimizationLevel, SessionBuilder},
+    },
     value::Tensor,
 };
 use thiserror::Error;
@@ -74,10 +77,7 @@ impl Session {
     }
 }
 
-fn builder(
-    environment: &Environment,
-    threads: usize,
-) -> Result<SessionBuilder, ort::Error> {
+fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, ort::Error> {
     Ok(ort::session::Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_intra_threads(threads)?

@@ -30,16 +30,6 @@ pub struct NetworkLevel {
     pub scores: usize,
     pub boxes: usize,
     pub landmarks: Option<usize>,
-    /// The convolutions behind the outputs; none where they could not be traced.
-    pub convolutions: Option<HeadConvolutions>,
-}
-
-/// Indices of the nodes whose outputs are a level's raw numbers.
-#[derive(Clone, Copy)]
-pub struct HeadConvolutions {
-    pub scores: usize,
-    pub boxes: usize,
-    pub landmarks: Option<usize>,
 }
 
 /// Why a network is not recognised.
@@ -195,18 +185,12 @@ fn traced_levels(
         u32::try_from(across).ok().filter(|_| across == down && across > 0)
     };
     let level = |index: usize| {
-        let convolutions = HeadConvolutions {
-            scores: scores.branches[index].convolution,
-            boxes: boxes.branches[index].convolution,
-            landmarks: landmarks.map(|trace| trace.branches[index].convolution),
-        };
-        let others = [Some(convolutions.boxes), convolutions.landmarks];
-        let level = stride(convolutions.scores)?;
+        let level = stride(scores.branches[index].convolution)?;
+        let others = [Some(boxes), landmarks].into_iter().flatten();
         others
-            .into_iter()
-            .flatten()
-            .all(|other| stride(other) == Some(level))
-            .then(|| pytorch_level(level, landmarks.is_some(), Some(convolutions)))
+            .map(|trace| stride(trace.branches[index].convolution))
+            .all(|other| other == Some(level))
+            .then(|| pytorch_level(level, landmarks.is_some()))
     };
     let levels: Vec<_> = (0..count).map(level).collect::<Option<_>>()?;
     distinct(&levels).then_some(levels)
@@ -219,13 +203,9 @@ fn distinct(levels: &[NetworkLevel]) -> bool {
         .all(|(index, level)| earlier(index).iter().all(|other| other.stride != level.stride))
 }
 
-fn pytorch_level(
-    stride: u32,
-    landmarks: bool,
-    convolutions: Option<HeadConvolutions>,
-) -> NetworkLevel {
+fn pytorch_level(stride: u32, landmarks: bool) -> NetworkLevel {
     let landmarks = landmarks.then_some(2);
-    NetworkLevel { stride, scores: 1, boxes: 0, landmarks, convolutions }
+    NetworkLevel { stride, scores: 1, boxes: 0, landmarks }
 }
 
 /// The PyTorch family by its outputs' shapes and names, for networks that were changed so much
@@ -241,7 +221,7 @@ fn shaped_pytorch(proto: &GraphProto, size: Option<(u32, u32)>) -> Option<Anatom
         find_output(proto, SCORES, &["conf", "score", "cls"], size.map(anchors))?,
         find_output(proto, LANDMARKS, &["landm", "ldm", "kps"], size.map(anchors))?,
     ];
-    let levels = STRIDES.map(|stride| pytorch_level(stride, true, None)).into();
+    let levels = STRIDES.map(|stride| pytorch_level(stride, true)).into();
     Some(Anatomy { family: Family::PyTorch, outputs: outputs.into(), levels })
 }
 
@@ -270,7 +250,6 @@ fn find_output(
 
 /// InsightFace's family by its outputs' published names.
 fn insightface(proto: &GraphProto) -> Option<Anatomy> {
-    let graph = Graph::new(proto);
     let mut outputs = Vec::new();
     let mut levels = Vec::new();
     for name in proto.output.iter().map(ValueInfoProto::name) {
@@ -289,34 +268,10 @@ fn insightface(proto: &GraphProto) -> Option<Anatomy> {
             scores: outputs.len(),
             boxes: outputs.len() + 1,
             landmarks: landmarks.map(|_| outputs.len() + 2),
-            convolutions: insightface_convolutions(&graph, name, boxes, landmarks),
         });
         outputs.extend([Some(name), Some(boxes), landmarks].into_iter().flatten());
     }
     let outputs = outputs.into_iter().map(str::to_owned).collect();
     let found = !levels.is_empty() && distinct(&levels);
     found.then_some(Anatomy { family: Family::InsightFace, outputs, levels })
-}
-
-fn insightface_convolutions<'a>(
-    graph: &Graph<'a>,
-    scores: &'a str,
-    boxes: &'a str,
-    landmarks: Option<&'a str>,
-) -> Option<HeadConvolutions> {
-    let find = |output: &'a str, values: usize, softmax: bool| {
-        let branch = branch(graph, output)?;
-        let fits = branch.channels == ANCHORS * values
-            && branch.softmax == softmax
-            && !branch.channels_last;
-        fits.then_some(branch.convolution)
-    };
-    Some(HeadConvolutions {
-        scores: find(scores, SCORES, true)?,
-        boxes: find(boxes, BOXES, false)?,
-        landmarks: match landmarks {
-            Some(landmarks) => Some(find(landmarks, LANDMARKS, false)?),
-            None => None,
-        },
-    })
 }

@@ -52,7 +52,6 @@ const MAX_SIZE: u32 = 1 << 16;
 /// A RetinaFace network.
 pub struct Model {
     bytes: Bytes,
-    proto: ModelProto,
     input: String,
     fixed_size: Option<(u32, u32)>,
     anatomy: Anatomy,
@@ -64,7 +63,7 @@ impl Model {
         if bytes.is_empty() {
             return Err(ModelError::Empty);
         }
-        // Weights stay slices of this one copy, also where a rewritten network shares them.
+        // Weights are slices of this one copy.
         let bytes = Bytes::copy_from_slice(bytes);
         let proto = ModelProto::decode(bytes.clone())?;
         let graph = match &proto.graph {
@@ -82,7 +81,7 @@ impl Model {
                 outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
             },
         })?;
-        Ok(Model { bytes, proto, input, fixed_size, anatomy })
+        Ok(Model { bytes, input, fixed_size, anatomy })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.

@@ -30,7 +30,7 @@ pub fn suppress(candidates: &mut Vec<Candidate>, threshold: f32, limit: usize) {
 /// Intersection over union of boxes whose corners are the first and last pixel, so a box is a pixel
 /// wider than its corners are apart: as in py_cpu_nms of Fast R-CNN, with which every RetinaFace is
 /// trained and measured. For boxes of a few pixels it differs from [`Rect::iou`].
-pub(super) fn overlap(a: &Rect, b: &Rect) -> f32 {
+pub fn overlap(a: &Rect, b: &Rect) -> f32 {
     let area = |rect: &Rect| (rect.width() + 1.0) * (rect.height() + 1.0);
     let both = a.intersection(b);
     let intersection = (both.width() + 1.0).max(0.0) * (both.height() + 1.0).max(0.0);

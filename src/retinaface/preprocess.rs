@@ -72,7 +72,9 @@ impl Axis {
     /// The rows to read for output row `y`, and the second one's weight.
     fn rows(&self, y: usize) -> (usize, usize, f32) {
         match self.kind {
-            AxisKind::Identity | AxisKind::Pick => (self.near[y] as usize, self.near[y] as usize, 0.0),
+            AxisKind::Identity | AxisKind::Pick => {
+                (self.near[y] as usize, self.near[y] as usize, 0.0)
+            }
             AxisKind::Blend => (self.near[y] as usize, self.far[y] as usize, self.weight[y]),
         }
     }
@@ -105,9 +107,8 @@ impl Preprocessor {
         method: ScaleMethod,
         mean: [f32; 3],
     ) -> Self {
-        let columns = layout
-            .components
-            .map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
+        let columns =
+            layout.components.map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
         let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
         let samples = layout.components.map(|_| vec![0.0; target.0 as usize]);
         Self { layout, source, target, method, mean, columns, rows, blended: Vec::new(), samples }
@@ -175,7 +176,9 @@ impl Preprocessor {
             match columns.kind {
                 AxisKind::Identity => copy(row, component.step, mean, out),
                 AxisKind::Pick => pick(row, &columns.near, mean, out),
-                AxisKind::Blend => blend_columns(row, &columns.near, &columns.far, &columns.weight, mean, out),
+                AxisKind::Blend => {
+                    blend_columns(row, &columns.near, &columns.far, &columns.weight, mean, out)
+                }
             }
             return;
         }
@@ -184,7 +187,14 @@ impl Preprocessor {
         blend_rows(&row[used.clone()], &frame.row(component, far)[used], weight, &mut self.blended);
         match columns.kind {
             AxisKind::Identity | AxisKind::Pick => pick(&self.blended, &columns.near, mean, out),
-            AxisKind::Blend => blend_columns(&self.blended, &columns.near, &columns.far, &columns.weight, mean, out),
+            AxisKind::Blend => blend_columns(
+                &self.blended,
+                &columns.near,
+                &columns.far,
+                &columns.weight,
+                mean,
+                out,
+            ),
         }
     }
 }

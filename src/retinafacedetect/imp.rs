@@ -87,7 +87,7 @@ impl RetinaFaceDetect {
                 read = fs::read(path).map_err(|err| {
                     gst::error_msg!(
                         gst::ResourceError::OpenRead,
-                        ["Cannot read the network {} (property model-file): {err}", path.display()]
+                        ("Cannot read the network {} (property model-file): {err}", path.display())
                     )
                 })?;
                 (path.display().to_string(), read.as_slice())
@@ -96,26 +96,24 @@ impl RetinaFaceDetect {
             (None, None) => {
                 return Err(gst::error_msg!(
                     gst::ResourceError::NotFound,
-                    [
-                        "This plugin was built without a network: set the property model-file to \
+                    ("This plugin was built without a network: set the property model-file to \
                          an ONNX file with a RetinaFace network, or run scripts/setup and build \
-                         it again"
-                    ]
+                         it again")
                 ));
             }
         };
         let model = Model::parse(bytes).map_err(|err| {
-            gst::error_msg!(gst::StreamError::Format, ["Cannot use the network {name}: {err}"])
+            gst::error_msg!(gst::StreamError::Format, ("Cannot use the network {name}: {err}"))
         })?;
         let strides = settings.strides.among(&model.strides());
         if strides.is_empty() {
             return Err(gst::error_msg!(
                 gst::LibraryError::Settings,
-                [
+                (
                     "The property strides names none of the strides that the network {name} has: \
                      {:?}",
                     model.strides()
-                ]
+                )
             ));
         }
         gst::info!(CAT, imp = self, "Network {name}, strides {strides:?}");
@@ -175,20 +173,20 @@ impl RetinaFaceDetect {
     fn post_detect_error(&self, err: &DetectError) {
         match err {
             DetectError::Library(err) => {
-                gst::element_imp_error!(self, gst::LibraryError::Init, ["{err}"]);
+                gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
             }
             DetectError::Load(err) => gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                ["The network cannot be used with these frames: {err}"]
+                ("The network cannot be used with these frames: {err}")
             ),
             DetectError::Map(err) => gst::element_imp_error!(
                 self,
                 gst::StreamError::WrongType,
-                ["The element before this one sent a frame that does not fit its caps: {err}"]
+                ("The element before this one sent a frame that does not fit its caps: {err}")
             ),
             DetectError::Run(err) => {
-                gst::element_imp_error!(self, gst::LibraryError::Failed, ["{err}"]);
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ("{err}"));
             }
         }
     }
@@ -277,12 +275,8 @@ impl BaseTransformImpl for RetinaFaceDetect {
         let settings = lock(&self.settings).clone();
         let network = self.load_network(&settings)?;
         *lock(&self.stats) = Stats::default();
-        *lock(&self.state) = Some(State {
-            worker: Worker::new(network),
-            format: None,
-            frames: 0,
-            last_count: 0,
-        });
+        *lock(&self.state) =
+            Some(State { worker: Worker::new(network), format: None, frames: 0, last_count: 0 });
         Ok(())
     }
 

@@ -388,7 +388,7 @@ impl BaseTransformImpl for RetinaFaceOverlay {
             gst::element_imp_error!(
                 self,
                 gst::CoreError::Negotiation,
-                ["A frame came before its caps"]
+                ("A frame came before its caps")
             );
             return Err(gst::FlowError::NotNegotiated);
         };

@@ -1,0 +1,498 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The element as pipelines and applications see it. Pictures of known faces come from scripts/setup.
+
+mod common;
+
+use std::{fs, path::Path, path::PathBuf, process::Command};
+
+use gst::prelude::*;
+use gst_check::Harness;
+use gst_video::VideoRegionOfInterestMeta;
+use gstretinaface::{
+    face::Landmarks,
+    meta::{self, Detections},
+};
+
+fn media(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media").join(name)
+}
+
+/// A decoded picture with one face, 512×512.
+fn astronaut(format: &str) -> gst::Sample {
+    let samples = common::run(&format!(
+        "filesrc location=\"{}\" ! pngdec ! videoconvert ! video/x-raw,format={format} ! \
+         appsink name=sink",
+        media("astronaut.png").display()
+    ));
+    samples.expect("scripts/setup has fetched the picture").remove(0)
+}
+
+/// A harness around the element, ready for frames like `sample`'s.
+fn harness(properties: &str, sample: &gst::Sample) -> Harness {
+    common::init();
+    let mut harness = Harness::new_parse(&format!("retinafacedetect name=detect {properties}"));
+    harness.set_src_caps(sample.caps().expect("caps").to_owned());
+    harness
+}
+
+/// The element inside the harness.
+fn detect(harness: &Harness) -> gst::Element {
+    let bin = harness.element().and_downcast::<gst::Bin>().expect("a bin");
+    bin.by_name("detect").expect("the element")
+}
+
+fn frame(sample: &gst::Sample, number: u64) -> gst::Buffer {
+    let mut buffer = sample.buffer_owned().expect("a buffer").copy();
+    let buffer_ref = buffer.make_mut();
+    buffer_ref.set_pts(gst::ClockTime::from_mseconds(40 * number));
+    buffer_ref.set_duration(gst::ClockTime::from_mseconds(40));
+    buffer
+}
+
+/// How many faces the element finds with these properties.
+fn count(properties: &str) -> usize {
+    let sample = astronaut("BGR");
+    let mut harness = harness(properties, &sample);
+    let out = harness.push_and_pull(frame(&sample, 0)).expect("a frame");
+    meta::faces(&out).len()
+}
+
+/// The error that a pipeline of the element ends with.
+fn error(properties: &str, caps: &str) -> String {
+    common::run(&format!(
+        "videotestsrc num-buffers=2 ! {caps} ! retinafacedetect {properties} ! appsink name=sink"
+    ))
+    .expect_err("the pipeline fails")
+}
+
+#[test]
+fn a_face_is_found_with_its_metas() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("", &sample);
+    let before = frame(&sample, 3);
+    let out = harness.push_and_pull(before.copy()).expect("a frame");
+
+    assert_eq!(out.pts(), before.pts());
+    assert_eq!(
+        out.map_readable().expect("readable").as_slice(),
+        before.map_readable().expect("readable").as_slice(),
+        "pixels are untouched"
+    );
+    let metas: Vec<_> = out.iter_meta::<VideoRegionOfInterestMeta>().collect();
+    let [roi] = metas.as_slice() else { panic!("{} metas", metas.len()) };
+    assert_eq!(roi.roi_type(), "face");
+    // Where a person sees the face.
+    let (x, y, w, h) = roi.rect();
+    assert!((150..200).contains(&x) && (50..100).contains(&y), "at {x}, {y}");
+    assert!((70..120).contains(&w) && (90..150).contains(&h), "{w} × {h}");
+
+    let detection = roi.param("detection").expect("detection");
+    assert!(detection.get::<f64>("confidence").expect("confidence") > 0.9);
+    assert_eq!(detection.get::<&str>("label").expect("label"), "face");
+    assert_eq!(detection.get::<i32>("label_id").expect("label_id"), 0);
+    let x_min = detection.get::<f64>("x_min").expect("x_min") * 512.0;
+    assert_eq!(x_min.floor() as u32, x);
+
+    let landmarks = roi.param("landmarks").expect("landmarks");
+    let point = |name: &str| {
+        let value = |axis| landmarks.get::<f64>(format!("{name}_{axis}")).expect("a double");
+        (value("x"), value("y"))
+    };
+    let [left_eye, right_eye, nose, mouth_left, mouth_right] = Landmarks::NAMES.map(point);
+    assert!(left_eye.0 < nose.0 && nose.0 < right_eye.0);
+    assert!(mouth_left.0 < mouth_right.0);
+    assert!(left_eye.1 < nose.1 && nose.1 < mouth_left.1);
+    assert_eq!(landmarks.get::<&str>("format").expect("format"), "landmark_points");
+    assert_eq!(landmarks.get::<i32>("precision").expect("precision"), 10);
+    let dims = landmarks.get::<gst::Array>("dims").expect("dims");
+    let dims: Vec<u32> = dims.iter().map(|d| d.get().expect("a uint")).collect();
+    assert_eq!(dims, [5, 2]);
+    let tensor = landmarks.get::<glib::Variant>("data_buffer").expect("data_buffer");
+    let bytes = tensor.fixed_array::<u8>().expect("ay");
+    let first = f32::from_ne_bytes(bytes[..4].try_into().expect("four bytes"));
+    let face = meta::faces(&out)[0];
+    let relative =
+        (face.landmarks.expect("landmarks").0[0].x - face.bounds.x_min) / face.bounds.width();
+    assert!((first - relative).abs() < 1e-5);
+}
+
+#[test]
+fn every_format_finds_the_same_face() {
+    let sample = astronaut("BGR");
+    let out = harness("", &sample).push_and_pull(frame(&sample, 0)).expect("a frame");
+    let reference = meta::faces(&out)[0];
+    for format in [
+        "RGB", "BGRx", "RGBx", "xBGR", "xRGB", "BGRA", "RGBA", "ABGR", "ARGB", "GRAY8", "NV12",
+        "NV21", "I420", "YV12", "YUY2", "UYVY",
+    ] {
+        let sample = astronaut(format);
+        let out = harness("", &sample).push_and_pull(frame(&sample, 0)).expect("a frame");
+        let faces = meta::faces(&out);
+        assert_eq!(faces.len(), 1, "{format}");
+        let iou = faces[0].bounds.iou(&reference.bounds);
+        let tolerance = if format == "GRAY8" { 0.85 } else { 0.95 };
+        assert!(iou >= tolerance, "{format}: IoU {iou}");
+    }
+}
+
+#[test]
+fn padded_strides_change_nothing() {
+    for format in ["BGR", "NV12", "I420"] {
+        let sample = astronaut(format);
+        let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("info");
+        let packed = frame(&sample, 0);
+        let planes = info.n_planes() as usize;
+        // 40 more bytes a row, 100 before each plane.
+        let strides: Vec<i32> = info.stride().iter().map(|stride| stride + 40).collect();
+        let mut offsets = Vec::new();
+        let mut size = 0;
+        let rows = |plane: usize| if plane == 0 { 512 } else { 256 };
+        for (plane, stride) in strides.iter().enumerate() {
+            offsets.push(size + 100);
+            size += 100 + *stride as usize * rows(plane);
+        }
+        let mut bytes = vec![0xAA; size];
+        {
+            let map = packed.map_readable().expect("readable");
+            for plane in 0..planes {
+                let stride = info.stride()[plane] as usize;
+                for row in 0..rows(plane) {
+                    let from = info.offset()[plane] + row * stride;
+                    let to = offsets[plane] + row * strides[plane] as usize;
+                    bytes[to..to + stride].copy_from_slice(&map[from..from + stride]);
+                }
+            }
+        }
+        let mut padded = gst::Buffer::from_mut_slice(bytes);
+        gst_video::VideoMeta::add_full(
+            padded.make_mut(),
+            gst_video::VideoFrameFlags::empty(),
+            info.format(),
+            512,
+            512,
+            &offsets,
+            &strides,
+        )
+        .expect("a meta");
+        let mut harness = harness("", &sample);
+        let reference = harness.push_and_pull(packed).expect("a frame");
+        let out = harness.push_and_pull(padded).expect("a frame");
+        assert_eq!(meta::faces(&out), meta::faces(&reference), "{format}");
+    }
+}
+
+#[test]
+fn metas_already_there_are_kept() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("! retinafacedetect", &sample);
+    let mut buffer = frame(&sample, 0);
+    VideoRegionOfInterestMeta::add(buffer.make_mut(), "car", (1, 2, 3, 4));
+    let out = harness.push_and_pull(buffer).expect("a frame");
+    let types: Vec<_> =
+        out.iter_meta::<VideoRegionOfInterestMeta>().map(|m| m.roi_type().to_owned()).collect();
+    assert_eq!(types, ["car", "face", "face"]);
+}
+
+#[test]
+fn thresholds_and_sizes_choose() {
+    assert_eq!(count("score-threshold=1"), 0);
+    assert_eq!(count("min-face-size=200"), 0);
+    assert_eq!(count("max-face-size=50"), 0);
+    assert_eq!(count("max-face-size=200 min-face-size=50"), 1);
+    assert!(count("score-threshold=0.01 iou-threshold=1") > 1);
+    assert_eq!(count("score-threshold=0.01 iou-threshold=1 max-detections=2"), 2);
+    assert_eq!(count("score-threshold=0.01 largest-only=true"), 1);
+    // The face is some 100 pixels wide: stride 32 is for larger ones, 8 for smaller.
+    assert_eq!(count("strides=16+32"), 1);
+    assert_eq!(count("strides=8"), 0);
+    assert_eq!(count("scale=0.5 scale-method=nearest"), 1);
+    assert_eq!(count("scale=0.05"), 0);
+    assert_eq!(count("threads=1 max-size=0"), 1);
+}
+
+#[test]
+fn a_margin_grows_the_box() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("", &sample);
+    let bounds = |out: &gst::Buffer| meta::faces(out)[0].bounds;
+    let plain = bounds(&harness.push_and_pull(frame(&sample, 0)).expect("a frame"));
+    // While it runs.
+    detect(&harness).set_property("margin", 0.25);
+    let grown = bounds(&harness.push_and_pull(frame(&sample, 1)).expect("a frame"));
+    assert!((grown.width() - 1.5 * plain.width()).abs() < 0.01);
+    assert!((grown.x_min - (plain.x_min - 0.25 * plain.width())).abs() < 0.01);
+}
+
+#[test]
+fn frames_between_inferences_have_no_faces() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("inference-interval=3", &sample);
+    let counts: Vec<_> = (0..7)
+        .map(|n| meta::faces(&harness.push_and_pull(frame(&sample, n)).expect("a frame")).len())
+        .collect();
+    assert_eq!(counts, [1, 0, 0, 1, 0, 0, 1]);
+    let stats: gst::Structure = detect(&harness).property("stats");
+    assert_eq!(stats.get::<u64>("frames").expect("frames"), 3);
+    assert_eq!(stats.get::<u64>("faces").expect("faces"), 3);
+    for stage in ["preprocess", "inference", "postprocess"] {
+        let mean = stats.get::<f64>(format!("{stage}-mean-ms")).expect("a mean");
+        let p99 = stats.get::<f64>(format!("{stage}-p99-ms")).expect("a percentile");
+        assert!(mean > 0.0 && p99 > 0.0, "{stage}");
+    }
+}
+
+/// How many messages arrive for: two frames with a face, one without, one with.
+fn messages(property: &str) -> Vec<Detections> {
+    let sample = astronaut("BGR");
+    let mut harness = harness(&format!("messages={property}"), &sample);
+    let bus = gst::Bus::new();
+    detect(&harness).set_bus(Some(&bus));
+    for (n, face) in [true, true, false, true].into_iter().enumerate() {
+        let mut buffer = frame(&sample, n as u64);
+        if !face {
+            buffer.make_mut().map_writable().expect("writable").fill(0);
+        }
+        harness.push_and_pull(buffer).expect("a frame");
+    }
+    bus.iter_filtered(&[gst::MessageType::Element])
+        .map(|message| {
+            let structure = message.structure().expect("a structure");
+            Detections::try_from(structure).expect("faces")
+        })
+        .collect()
+}
+
+#[test]
+fn messages_tell_of_faces() {
+    assert_eq!(messages("never").len(), 0);
+    assert_eq!(messages("on-faces").len(), 3);
+    assert_eq!(messages("on-change").len(), 3);
+    let all = messages("every-frame");
+    let counts: Vec<_> = all.iter().map(|message| message.faces.len()).collect();
+    assert_eq!(counts, [1, 1, 0, 1]);
+    assert_eq!(all[3].timestamp, Some(gst::ClockTime::from_mseconds(120)));
+    assert_eq!(all[3].running_time, Some(gst::ClockTime::from_mseconds(120)));
+    assert_eq!(all[3].duration, Some(gst::ClockTime::from_mseconds(40)));
+}
+
+#[test]
+fn messages_read_as_they_were_written() {
+    common::init();
+    let face = gstretinaface::face::Face {
+        bounds: gstretinaface::geometry::Rect::new(-1.5, 2.25, 30.5, 40.0),
+        landmarks: Some(Landmarks::default()),
+        confidence: Some(0.75),
+    };
+    let detections = Detections {
+        timestamp: Some(gst::ClockTime::SECOND),
+        duration: None,
+        faces: vec![face, face],
+        ..Detections::default()
+    };
+    let structure = detections.to_structure(20, 20);
+    assert_eq!(structure.name(), "facedetect");
+    assert_eq!(Detections::try_from(structure.as_ref()), Ok(detections));
+    let foreign = gst::Structure::new_empty("level");
+    assert!(Detections::try_from(foreign.as_ref()).is_err());
+}
+
+#[test]
+fn every_size_runs() {
+    for (width, height) in [(1, 1), (1, 300), (31, 33), (333, 217), (8192, 16)] {
+        let samples = common::run(&format!(
+            "videotestsrc num-buffers=2 ! video/x-raw,width={width},height={height} ! \
+             retinafacedetect ! appsink name=sink"
+        ));
+        assert_eq!(samples.expect("it runs").len(), 2, "{width}×{height}");
+    }
+}
+
+#[test]
+fn caps_may_change_in_the_stream() {
+    let large = astronaut("BGR");
+    let gray = astronaut("GRAY8");
+    let mut harness = harness("", &large);
+    for sample in [&large, &gray, &large] {
+        harness.set_src_caps(sample.caps().expect("caps").to_owned());
+        let out = harness.push_and_pull(frame(sample, 0)).expect("a frame");
+        assert_eq!(meta::faces(&out).len(), 1);
+    }
+}
+
+#[test]
+fn events_pass() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("", &sample);
+    harness.push_and_pull(frame(&sample, 0)).expect("a frame");
+    let gap = gst::event::Gap::builder(gst::ClockTime::SECOND).build();
+    assert!(harness.push_event(gap));
+    assert!(harness.push_event(gst::event::FlushStart::new()));
+    assert_eq!(harness.push(frame(&sample, 1)), Err(gst::FlowError::Flushing));
+    assert!(harness.push_event(gst::event::FlushStop::new(true)));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    assert!(harness.push_event(gst::event::Segment::new(&segment)));
+    let out = harness.push_and_pull(frame(&sample, 2)).expect("a frame");
+    assert_eq!(meta::faces(&out).len(), 1);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    let mut types = Vec::new();
+    while let Some(event) = harness.try_pull_event() {
+        types.push(event.type_());
+        if event.type_() == gst::EventType::Eos {
+            break;
+        }
+    }
+    assert!(types.contains(&gst::EventType::Gap) && types.contains(&gst::EventType::FlushStop));
+}
+
+#[test]
+fn a_missing_or_foreign_network_is_an_error() {
+    const CAPS: &str = "video/x-raw,width=64,height=64";
+    let missing = error("model-file=/nowhere/face.onnx", CAPS);
+    assert!(missing.contains("/nowhere/face.onnx"), "{missing}");
+    let folder = std::env::temp_dir().join(format!("retinaface-test-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    let whole =
+        fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinaface_mv1_0.25.onnx"))
+            .expect("scripts/setup has fetched the network");
+    for (name, content) in [
+        ("empty.onnx", &[][..]),
+        ("text.onnx", &b"not a network"[..]),
+        ("truncated.onnx", &whole[..whole.len() / 2]),
+    ] {
+        let path = folder.join(name);
+        fs::write(&path, content).expect("a file");
+        let message = error(&format!("model-file={}", path.display()), CAPS);
+        assert!(message.contains(name), "{message}");
+    }
+    fs::remove_dir_all(&folder).expect("removed");
+}
+
+#[test]
+fn strides_that_are_not_there_are_an_error() {
+    let message = error("strides=0", "video/x-raw,width=64,height=64");
+    assert!(message.contains("strides"), "{message}");
+}
+
+#[test]
+fn after_an_error_the_element_can_be_used_again() {
+    common::init();
+    let pipeline = gst::parse::launch(
+        "videotestsrc num-buffers=3 ! video/x-raw,width=64,height=64 ! \
+         retinafacedetect name=detect model-file=/nowhere ! fakesink",
+    )
+    .expect("a pipeline")
+    .downcast::<gst::Pipeline>()
+    .expect("a pipeline");
+    let bus = pipeline.bus().expect("a bus");
+    let end = || {
+        bus.timed_pop_filtered(
+            gst::ClockTime::from_seconds(60),
+            &[gst::MessageType::Eos, gst::MessageType::Error],
+        )
+        .expect("it ends")
+    };
+    let _ = pipeline.set_state(gst::State::Playing);
+    assert_eq!(end().type_(), gst::MessageType::Error);
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
+    let detect = pipeline.by_name("detect").expect("the element");
+    detect.set_property("model-file", None::<String>);
+    bus.set_flushing(true);
+    bus.set_flushing(false);
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    assert_eq!(end().type_(), gst::MessageType::Eos);
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
+}
+
+#[test]
+fn a_short_buffer_is_an_error() {
+    let sample = astronaut("BGR");
+    let mut harness = harness("", &sample);
+    let bus = gst::Bus::new();
+    detect(&harness).set_bus(Some(&bus));
+    let short = gst::Buffer::from_slice(vec![0; 1000]);
+    assert_eq!(harness.push(short), Err(gst::FlowError::Error));
+    let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
+    let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
+    assert!(err.error().to_string().contains("1000"), "{}", err.error());
+}
+
+/// Run by itself below, in a process in which ONNX Runtime is missing.
+#[test]
+#[ignore = "run by without_onnxruntime_the_element_says_so"]
+fn element_without_onnxruntime() {
+    common::init();
+    let element = gst::ElementFactory::make("retinafacedetect").build().expect("an element");
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    assert!(element.set_state(gst::State::Ready).is_err(), "it stays in NULL");
+    let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
+    let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
+    let text = err.error().to_string();
+    assert!(text.contains("ORT_DYLIB_PATH") && text.contains("scripts/setup"), "{text}");
+    element.set_state(gst::State::Null).expect("back to NULL");
+    common::run("videotestsrc num-buffers=1 ! retinafaceoverlay ! appsink name=sink")
+        .expect("other elements work");
+}
+
+#[test]
+fn without_onnxruntime_the_element_says_so() {
+    for library in ["/nowhere/libonnxruntime.so", env!("CARGO_MANIFEST_DIR"), "/dev/null"] {
+        let status = Command::new(std::env::current_exe().expect("this test"))
+            .args(["--exact", "element_without_onnxruntime", "--ignored"])
+            .env("ORT_DYLIB_PATH", library)
+            .status()
+            .expect("it runs");
+        assert!(status.success(), "with {library}");
+    }
+}
+
+/// Resident memory in KiB.
+fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
+
+/// Run by itself, so that no other test's memory counts.
+#[test]
+#[ignore = "run by starting_and_stopping_leaks_nothing"]
+fn start_and_stop_many_times() {
+    common::init();
+    let pipeline = gst::parse::launch(
+        "videotestsrc num-buffers=1 ! video/x-raw,width=64,height=64 ! \
+         retinafacedetect threads=1 ! retinafaceoverlay ! fakesink",
+    )
+    .expect("a pipeline")
+    .downcast::<gst::Pipeline>()
+    .expect("a pipeline");
+    let bus = pipeline.bus().expect("a bus");
+    let mut after_warm_up = 0;
+    for round in 0..1000 {
+        pipeline.set_state(gst::State::Playing).expect("it starts");
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Eos])
+            .expect("it ends");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+        if round == 200 {
+            after_warm_up = resident();
+        }
+    }
+    let grown = resident().saturating_sub(after_warm_up);
+    assert!(grown < 16 * 1024, "{grown} KiB more after 800 rounds");
+    drop((pipeline, bus));
+    // SAFETY: nothing of GStreamer is used after this; it makes the tracer report.
+    unsafe { gst::deinit() };
+}
+
+#[test]
+fn starting_and_stopping_leaks_nothing() {
+    let output = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "start_and_stop_many_times", "--ignored", "--nocapture"])
+        .env("GST_TRACERS", "leaks")
+        .env("GST_DEBUG", "GST_TRACER:7")
+        .output()
+        .expect("it runs");
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}");
+    assert!(!log.contains("object-alive, "), "{log}");
+}
