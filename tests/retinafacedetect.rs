@@ -494,5 +494,7 @@ fn starting_and_stopping_leaks_nothing() {
         .expect("it runs");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    assert!(!log.contains("object-alive, "), "{log}");
+    // What the tracer prints at first describes its own format.
+    let alive = |line: &&str| line.contains("object-alive, ") && !line.contains("format string");
+    assert_eq!(log.lines().filter(alive).collect::<Vec<_>>(), [""; 0]);
 }

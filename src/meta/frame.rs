@@ -98,6 +98,7 @@ pub fn with_frame<R>(
     Ok(read(&Frame::new(layout, info.width(), info.height(), planes)?))
 }
 
+#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call")]
 enum Maps<'a> {
     Whole(gst::BufferMap<'a, gst::buffer::Readable>),
     /// With where in the memory the plane begins.
