@@ -94,6 +94,39 @@ fn two_levels_find_the_expected_faces() {
     golden("16,32");
 }
 
+/// The networks of the program that this element replaces, against what that program itself finds:
+/// blue, green and red from 0 to 255, no landmarks, resized to the nearest pixel.
+#[test]
+fn the_replaced_program_s_networks_find_its_faces() {
+    let Some(shared) = common::shared("replaced_program") else { return };
+    let golden = fs::read_to_string(shared.join("golden/replaced_program.json")).expect("golden");
+    let golden: Value = serde_json::from_str(&golden).expect("JSON");
+    let mut compared = 0;
+    for (name, picture) in golden.as_object().expect("pictures") {
+        for (key, rows) in picture.as_object().expect("results") {
+            let Some((network, scale)) = key.split_once('@') else { continue };
+            let model = shared.join("models").join(format!("{network}.onnx"));
+            let properties = format!(
+                "model-file=\"{}\" max-size=0 scale={scale} scale-method=nearest",
+                model.display()
+            );
+            let found = common::faces(&shared.join("images").join(name), "BGR", &properties);
+            for row in rows.as_array().expect("rows").iter().map(floats) {
+                // MXNet and ONNX Runtime differ by a little more than two runs of one of them.
+                if row[4] < SCORE_THRESHOLD + 0.01 {
+                    continue;
+                }
+                let bounds = Rect::new(row[0], row[1], row[2], row[3]);
+                let iou = found.iter().map(|f| f.bounds.iou(&bounds)).fold(0.0, f32::max);
+                assert!(iou >= 0.95, "{name}, {key}: IoU {iou} for {bounds:?}");
+                assert!(found.iter().all(|face| face.landmarks.is_none()));
+                compared += 1;
+            }
+        }
+    }
+    assert!(compared > 100, "{compared} faces compared");
+}
+
 /// Chroma subsampling blurs colours, so boxes move a little and faces near the threshold come and
 /// go.
 #[test]

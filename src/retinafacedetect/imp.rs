@@ -175,6 +175,9 @@ impl RetinaFaceDetect {
             DetectError::Library(err) => {
                 gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
             }
+            DetectError::Size { .. } => {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
+            }
             DetectError::Load(err) => gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,

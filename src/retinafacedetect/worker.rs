@@ -37,6 +37,12 @@ pub enum DetectError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Map(#[from] MapError),
+    #[error(
+        "the network takes pictures of {}×{} pixels only, and frames of {}×{} scaled to {}×{} are \
+         not: scale or crop the video before this element, or set scale and max-size to match",
+        .fixed.0, .fixed.1, .frame.0, .frame.1, .size.0, .size.1
+    )]
+    Size { frame: (u32, u32), size: (u32, u32), fixed: (u32, u32) },
     #[error("the network does not run: {0}")]
     Run(#[from] EngineError),
 }
@@ -60,10 +66,10 @@ impl Worker {
         settings: &LiveSettings,
     ) -> Result<&mut OrtEngine, DetectError> {
         let frame = (format.info.width(), format.info.height());
-        let size = match self.network.model.fixed_size() {
-            Some(size) => size,
-            None => input_size(frame, settings.scale, settings.max_size),
-        };
+        let size = input_size(frame, settings.scale, settings.max_size);
+        if let Some(fixed) = self.network.model.fixed_size().filter(|&fixed| fixed != size) {
+            return Err(DetectError::Size { frame, size, fixed });
+        }
         let engine = self.engine.take().filter(|engine| engine.input_size() == size);
         let engine = match engine {
             Some(engine) => engine,
