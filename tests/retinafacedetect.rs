@@ -368,6 +368,34 @@ fn a_missing_or_foreign_network_is_an_error() {
     fs::remove_dir_all(&folder).expect("removed");
 }
 
+/// A protobuf field of bytes, shorter than 128.
+fn field(number: u8, content: &[u8]) -> Vec<u8> {
+    [&[number << 3 | 2, content.len() as u8], content].concat()
+}
+
+/// An ONNX file whose one operator gives back its input, a float tensor of `channels` × 8 × 8.
+fn identity_network(channels: u8) -> Vec<u8> {
+    let dimension = |size: u8| field(1, &[1 << 3, size]);
+    let shape: Vec<u8> = [1, channels, 8, 8].into_iter().flat_map(dimension).collect();
+    let float_tensor = [vec![1 << 3, 1], field(2, &shape)].concat();
+    let value = |name: &[u8]| [field(1, name), field(2, &field(1, &float_tensor))].concat();
+    let node = [field(1, b"x"), field(2, b"y"), field(4, b"Identity")].concat();
+    let graph = [field(1, &node), field(11, &value(b"x")), field(12, &value(b"y"))].concat();
+    field(7, &graph)
+}
+
+#[test]
+fn a_network_of_another_kind_is_an_error() {
+    let path = std::env::temp_dir().join(format!("retinaface-other-{}.onnx", std::process::id()));
+    for (channels, expected) in [(3, "not a RetinaFace"), (1, "[1, 3, height, width]")] {
+        fs::write(&path, identity_network(channels)).expect("a file");
+        let model = format!("model-file={}", path.display());
+        let message = error(&model, "video/x-raw,width=64,height=64");
+        assert!(message.contains(expected), "{message}");
+    }
+    fs::remove_file(path).expect("removed");
+}
+
 /// The default network with its input's open sizes made 320 and 240: in the file both are names,
 /// each replaced by a number of the same length in bytes.
 fn network_of_fixed_size() -> Vec<u8> {

@@ -2,6 +2,8 @@
 
 //! Faces on buffers and on the bus, and GStreamer's frames as ours.
 
+#[cfg(feature = "analytics")]
+mod analytics;
 mod fields;
 mod frame;
 mod message;

@@ -12,6 +12,9 @@
 //! - `landmarks`: `left_eye_x` … `mouth_right_y` (doubles, pixels, may lie outside the frame), and
 //!   the same points as the tensor that DL Streamer's elements read: `format`, `precision`, `dims`,
 //!   `data_buffer` (ten native-endian f32, fractions of the box).
+//!
+//! With the cargo feature `analytics`, the meta's id is that of an object detection in the buffer's
+//! GstAnalytics meta.
 
 use glib::variant::ToVariant;
 use gst_video::VideoRegionOfInterestMeta;
@@ -32,7 +35,13 @@ const PRECISION_FP32: i32 = 10;
 /// the nearest edge, so that every face found has a meta.
 pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32) {
     let rect = fields::whole_pixels(&face.bounds, width, height);
+    #[cfg(feature = "analytics")]
+    let analytics_id = super::analytics::attach(buffer, face, rect);
     let mut meta = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, rect);
+    #[cfg(feature = "analytics")]
+    if let Some(id) = analytics_id {
+        meta.set_id(id);
+    }
     meta.add_param(detection(face, width, height));
     let mut bounds = gst::Structure::new_empty("bounds");
     fields::set_bounds(&mut bounds, &face.bounds);
