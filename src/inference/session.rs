@@ -7,6 +7,7 @@ use std::sync::Arc;
 use ort::{
     AsPointer,
     environment::Environment,
+    logging::LogLevel,
     memory::Allocator,
     ortsys,
     session::{
@@ -17,8 +18,9 @@ use ort::{
 };
 use thiserror::Error;
 
+use super::Log;
 use crate::{
-    model::Model,
+    model::{Model, cpu_lanes},
     retinaface::{
         decode::Outputs,
         detector::{Engine, EngineError},
@@ -53,17 +55,52 @@ pub struct Session {
 impl Session {
     /// Loads the levels of `strides` of `model` for an input of `input_size` (width, height), to
     /// run with `threads` threads (0: as many as cores) that sleep when there is nothing to do.
+    ///
+    /// The network is rewritten for just that where possible; where not, `log` is told and it runs
+    /// as it is.
     pub fn new(
         environment: &Environment,
+        log: Log,
         model: &Model,
         input_size: (u32, u32),
         strides: &[u32],
         threads: usize,
     ) -> Result<Self, LoadError> {
         let (width, height) = input_size;
-        let mut session = builder(environment, threads)?.commit_from_memory(model.bytes())?;
-        let heads = model.heads(width, height, strides);
-        let outputs = outputs(&mut session, model, input_size)
+        let specialised = model
+            .specialise(width, height, strides, cpu_lanes())
+            .map_err(|err| err.to_string())
+            .and_then(|network| {
+                Self::load(
+                    builder(environment, threads).map_err(|err| err.to_string())?,
+                    model,
+                    &network.model,
+                    &network.outputs,
+                    network.heads,
+                    input_size,
+                )
+                .map_err(|err| err.to_string())
+            });
+        specialised.or_else(|why| {
+            log(LogLevel::Warning, &format!("The network runs as it is, which is slower: {why}"));
+            let heads = model.heads(width, height, strides);
+            let builder = builder(environment, threads)?;
+            Self::load(builder, model, model.bytes(), model.output_names(), heads, input_size)
+        })
+    }
+
+    /// Loads `file`, the network of `model` or a rewritten form of it.
+    fn load(
+        mut builder: SessionBuilder,
+        model: &Model,
+        file: &[u8],
+        outputs: &[String],
+        heads: Heads,
+        (width, height): (u32, u32),
+    ) -> Result<Self, LoadError> {
+        let mut session = builder.commit_from_memory(file)?;
+        let input = model.input_name().to_owned();
+        let outputs = output_shapes(&mut session, &input, outputs, (width, height))
             .map_err(|source| LoadError::Run { width, height, source })?;
         for (index, (name, shape)) in outputs.iter().enumerate() {
             let found = shape.iter().product::<i64>() as usize;
@@ -72,8 +109,8 @@ impl Session {
                 return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
             }
         }
-        let input = model.input_name().to_owned();
-        Ok(Self { session, input, outputs, input_size, mean: model.mean(), heads })
+        let mean = model.mean();
+        Ok(Self { session, input, outputs, input_size: (width, height), mean, heads })
     }
 }
 
@@ -86,17 +123,18 @@ fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, 
 }
 
 /// The outputs' names and shapes, from a first run on an empty picture.
-fn outputs(
+fn output_shapes(
     session: &mut ort::session::Session,
-    model: &Model,
+    input: &str,
+    outputs: &[String],
     input_size: (u32, u32),
 ) -> Result<Vec<(String, Vec<i64>)>, ort::Error> {
-    let values = session.run(ort::inputs![model.input_name() => picture(input_size)?])?;
+    let values = session.run(ort::inputs![input => picture(input_size)?])?;
     let shape = |name: &String| {
         let (shape, _) = values[name.as_str()].try_extract_tensor::<f32>()?;
         Ok((name.clone(), shape.to_vec()))
     };
-    model.output_names().iter().map(shape).collect()
+    outputs.iter().map(shape).collect()
 }
 
 /// An input tensor of zeros in ONNX Runtime's own memory.

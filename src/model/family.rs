@@ -3,8 +3,8 @@
 //! Recognising RetinaFace networks: which outputs, and which convolutions behind them, are what.
 
 use super::graph::{Graph, MAX_STEPS};
-use super::onnx::{GraphProto, ValueInfoProto};
-use crate::retinaface::heads::cells;
+use super::onnx::{GraphProto, NodeProto, ValueInfoProto};
+use crate::retinaface::heads::{Coding, cells};
 
 /// The two published families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +13,15 @@ pub enum Family {
     PyTorch,
     /// InsightFace's MXNet networks: outputs a level, channels first.
     InsightFace,
+}
+
+impl Family {
+    pub fn coding(self) -> Coding {
+        match self {
+            Family::PyTorch => Coding::Ssd,
+            Family::InsightFace => Coding::FasterRcnn,
+        }
+    }
 }
 
 /// What a network's outputs are.
@@ -30,6 +39,16 @@ pub struct NetworkLevel {
     pub scores: usize,
     pub boxes: usize,
     pub landmarks: Option<usize>,
+    /// The convolutions behind the outputs; none where they could not be traced.
+    pub convolutions: Option<HeadConvolutions>,
+}
+
+/// Indices of the nodes whose outputs are a level's raw numbers.
+#[derive(Clone, Copy)]
+pub struct HeadConvolutions {
+    pub scores: usize,
+    pub boxes: usize,
+    pub landmarks: Option<usize>,
 }
 
 /// Why a network is not recognised.
@@ -40,10 +59,10 @@ pub enum Unrecognised {
 }
 
 /// Values for one anchor; each cell has two anchors.
-const SCORES: usize = 2;
-const BOXES: usize = 4;
-const LANDMARKS: usize = 10;
-const ANCHORS: usize = 2;
+pub const SCORES: usize = 2;
+pub const BOXES: usize = 4;
+pub const LANDMARKS: usize = 10;
+pub const ANCHORS: usize = 2;
 
 /// More levels than any published network has; keeps the work for a strange file small.
 const MAX_LEVELS: usize = 8;
@@ -73,9 +92,9 @@ struct Branch {
     channels_last: bool,
 }
 
-/// Follows a value back over operators that only rearrange numbers, to the convolution that made
-/// them.
-fn branch<'a>(graph: &Graph<'a>, mut value: &'a str) -> Option<Branch> {
+/// Follows a value back over operators that only rearrange numbers, and softmax along one of
+/// `axes`, to the convolution that made them.
+fn branch<'a>(graph: &Graph<'a>, mut value: &'a str, axes: &[i64]) -> Option<Branch> {
     let (mut softmax, mut channels_last) = (false, false);
     for _ in 0..MAX_STEPS {
         let index = graph.origin(value)?;
@@ -85,7 +104,7 @@ fn branch<'a>(graph: &Graph<'a>, mut value: &'a str) -> Option<Branch> {
                 let channels = out_channels(graph, index)?;
                 return Some(Branch { convolution: index, channels, softmax, channels_last });
             }
-            "Softmax" if !softmax => softmax = true,
+            "Softmax" if !softmax && axes.contains(&softmax_axis(node)) => softmax = true,
             "Transpose" if !channels_last && node.ints("perm") == [0, 2, 3, 1] => {
                 channels_last = true;
             }
@@ -95,6 +114,11 @@ fn branch<'a>(graph: &Graph<'a>, mut value: &'a str) -> Option<Branch> {
         value = node.input.first()?;
     }
     None
+}
+
+fn softmax_axis(node: &NodeProto) -> i64 {
+    // Before opset 13 the default was another, at which no detector's softmax makes sense.
+    node.int("axis").unwrap_or(-1)
 }
 
 fn out_channels(graph: &Graph, convolution: usize) -> Option<usize> {
@@ -110,10 +134,13 @@ struct Trace {
 
 impl Trace {
     fn new<'a>(graph: &Graph<'a>, output: usize, name: &'a str) -> Option<Self> {
+        // Of `[1, anchors, values]`.
+        const AXES: &[i64] = &[-1, 2];
         let mut value = name;
         let mut softmax = false;
         if let Some(node) = graph.origin(value).map(|index| &graph.nodes[index])
             && node.op() == "Softmax"
+            && AXES.contains(&softmax_axis(node))
         {
             softmax = true;
             value = node.input.first()?;
@@ -127,7 +154,7 @@ impl Trace {
             return None;
         }
         let branches = parts.into_iter().map(|part| {
-            let branch = branch(graph, part).filter(|branch| !(softmax && branch.softmax))?;
+            let branch = branch(graph, part, AXES).filter(|branch| !(softmax && branch.softmax))?;
             Some(Branch { softmax: softmax || branch.softmax, ..branch })
         });
         Some(Self { output, branches: branches.collect::<Option<_>>()? })
@@ -185,12 +212,18 @@ fn traced_levels(
         u32::try_from(across).ok().filter(|_| across == down && across > 0)
     };
     let level = |index: usize| {
-        let level = stride(scores.branches[index].convolution)?;
-        let others = [Some(boxes), landmarks].into_iter().flatten();
+        let convolutions = HeadConvolutions {
+            scores: scores.branches[index].convolution,
+            boxes: boxes.branches[index].convolution,
+            landmarks: landmarks.map(|trace| trace.branches[index].convolution),
+        };
+        let others = [Some(convolutions.boxes), convolutions.landmarks];
+        let level = stride(convolutions.scores)?;
         others
-            .map(|trace| stride(trace.branches[index].convolution))
-            .all(|other| other == Some(level))
-            .then(|| pytorch_level(level, landmarks.is_some()))
+            .into_iter()
+            .flatten()
+            .all(|other| stride(other) == Some(level))
+            .then(|| pytorch_level(level, landmarks.is_some(), Some(convolutions)))
     };
     let levels: Vec<_> = (0..count).map(level).collect::<Option<_>>()?;
     distinct(&levels).then_some(levels)
@@ -203,9 +236,13 @@ fn distinct(levels: &[NetworkLevel]) -> bool {
         .all(|(index, level)| earlier(index).iter().all(|other| other.stride != level.stride))
 }
 
-fn pytorch_level(stride: u32, landmarks: bool) -> NetworkLevel {
+fn pytorch_level(
+    stride: u32,
+    landmarks: bool,
+    convolutions: Option<HeadConvolutions>,
+) -> NetworkLevel {
     let landmarks = landmarks.then_some(2);
-    NetworkLevel { stride, scores: 1, boxes: 0, landmarks }
+    NetworkLevel { stride, scores: 1, boxes: 0, landmarks, convolutions }
 }
 
 /// The PyTorch family by its outputs' shapes and names, for networks that were changed so much
@@ -221,7 +258,7 @@ fn shaped_pytorch(proto: &GraphProto, size: Option<(u32, u32)>) -> Option<Anatom
         find_output(proto, SCORES, &["conf", "score", "cls"], size.map(anchors))?,
         find_output(proto, LANDMARKS, &["landm", "ldm", "kps"], size.map(anchors))?,
     ];
-    let levels = STRIDES.map(|stride| pytorch_level(stride, true)).into();
+    let levels = STRIDES.map(|stride| pytorch_level(stride, true, None)).into();
     Some(Anatomy { family: Family::PyTorch, outputs: outputs.into(), levels })
 }
 
@@ -250,6 +287,7 @@ fn find_output(
 
 /// InsightFace's family by its outputs' published names.
 fn insightface(proto: &GraphProto) -> Option<Anatomy> {
+    let graph = Graph::new(proto);
     let mut outputs = Vec::new();
     let mut levels = Vec::new();
     for name in proto.output.iter().map(ValueInfoProto::name) {
@@ -268,10 +306,35 @@ fn insightface(proto: &GraphProto) -> Option<Anatomy> {
             scores: outputs.len(),
             boxes: outputs.len() + 1,
             landmarks: landmarks.map(|_| outputs.len() + 2),
+            convolutions: insightface_convolutions(&graph, name, boxes, landmarks),
         });
         outputs.extend([Some(name), Some(boxes), landmarks].into_iter().flatten());
     }
     let outputs = outputs.into_iter().map(str::to_owned).collect();
     let found = !levels.is_empty() && distinct(&levels);
     found.then_some(Anatomy { family: Family::InsightFace, outputs, levels })
+}
+
+fn insightface_convolutions<'a>(
+    graph: &Graph<'a>,
+    scores: &'a str,
+    boxes: &'a str,
+    landmarks: Option<&'a str>,
+) -> Option<HeadConvolutions> {
+    let find = |output: &'a str, values: usize, softmax: bool| {
+        // Of `[1, 2, 2·rows, columns]`.
+        let branch = branch(graph, output, &[1, -3])?;
+        let fits = branch.channels == ANCHORS * values
+            && branch.softmax == softmax
+            && !branch.channels_last;
+        fits.then_some(branch.convolution)
+    };
+    Some(HeadConvolutions {
+        scores: find(scores, SCORES, true)?,
+        boxes: find(boxes, BOXES, false)?,
+        landmarks: match landmarks {
+            Some(landmarks) => Some(find(landmarks, LANDMARKS, false)?),
+            None => None,
+        },
+    })
 }

@@ -2,9 +2,13 @@
 
 //! An ONNX file with a RetinaFace network: which heads, strides and anchors it has.
 
+mod draft;
 mod family;
 mod graph;
+mod layers;
 mod onnx;
+mod shapes;
+mod specialise;
 
 use std::collections::HashSet;
 
@@ -14,6 +18,7 @@ use prost::bytes::Bytes;
 use crate::retinaface::heads::{Coding, Heads, Level, Score, View, cells};
 use family::{Anatomy, Family, NetworkLevel, Unrecognised};
 use onnx::{DataType, GraphProto, ModelProto, ValueInfoProto};
+pub use specialise::{NotSpecialised, Specialised};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +57,7 @@ const MAX_SIZE: u32 = 1 << 16;
 /// A RetinaFace network.
 pub struct Model {
     bytes: Bytes,
+    proto: ModelProto,
     input: String,
     fixed_size: Option<(u32, u32)>,
     anatomy: Anatomy,
@@ -63,7 +69,7 @@ impl Model {
         if bytes.is_empty() {
             return Err(ModelError::Empty);
         }
-        // Weights are slices of this one copy.
+        // Weights stay slices of this one copy, also where a rewritten network shares them.
         let bytes = Bytes::copy_from_slice(bytes);
         let proto = ModelProto::decode(bytes.clone())?;
         let graph = match &proto.graph {
@@ -81,7 +87,7 @@ impl Model {
                 outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
             },
         })?;
-        Ok(Model { bytes, input, fixed_size, anatomy })
+        Ok(Model { bytes, proto, input, fixed_size, anatomy })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.
@@ -120,10 +126,7 @@ impl Model {
 
     /// How boxes and landmarks are coded.
     pub fn coding(&self) -> Coding {
-        match self.anatomy.family {
-            Family::PyTorch => Coding::Ssd,
-            Family::InsightFace => Coding::FasterRcnn,
-        }
+        self.anatomy.family.coding()
     }
 
     /// Where the answers for an input of this size stand in the outputs of the network as it is,
@@ -144,6 +147,34 @@ impl Model {
         }
         Heads { coding: self.coding(), score: Score::Probability, levels }
     }
+
+    /// The network rewritten for one input size and its levels of these strides: an output a
+    /// level, with raw scores, and nothing in it that only other levels need.
+    ///
+    /// `lanes` is how many channels the runtime computes side by side; layers with fewer are
+    /// filled up. It is [`cpu_lanes`] for ONNX Runtime's CPU provider and 1 elsewhere.
+    pub fn specialise(
+        &self,
+        width: u32,
+        height: u32,
+        strides: &[u32],
+        lanes: usize,
+    ) -> Result<Specialised, NotSpecialised> {
+        if self.fixed_size.is_some_and(|size| size != (width, height)) {
+            return Err(NotSpecialised::FixedSize);
+        }
+        let size = (width, height);
+        specialise::specialise(&self.proto, &self.anatomy, &self.input, size, strides, lanes)
+    }
+}
+
+/// How many channels ONNX Runtime's CPU provider computes side by side on this machine.
+pub fn cpu_lanes() -> usize {
+    #[cfg(target_arch = "x86_64")]
+    if std::arch::is_x86_feature_detected!("avx512f") {
+        return 16;
+    }
+    8
 }
 
 /// All levels one after the other, `anchors` before this one; values of an anchor side by side.
@@ -241,3 +272,6 @@ fn describe(values: &[&ValueInfoProto]) -> String {
     };
     values.iter().map(describe).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,6 +325,26 @@ impl DataType {
     }
 }
 
+impl AttributeProto {
+    pub fn new_int(name: &str, value: i64) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            i: Some(value),
+            r#type: Some(AttributeType::Int as i32),
+            ..Self::default()
+        }
+    }
+
+    pub fn new_ints(name: &str, values: &[i64]) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            ints: values.to_vec(),
+            r#type: Some(AttributeType::Ints as i32),
+            ..Self::default()
+        }
+    }
+}
+
 impl NodeProto {
     /// An attribute of this name, whatever its type.
     fn attribute(&self, name: &str) -> Option<&AttributeProto> {
@@ -335,9 +355,17 @@ impl NodeProto {
         self.attribute(name)?.i
     }
 
+    pub fn float(&self, name: &str) -> Option<f32> {
+        self.attribute(name)?.f
+    }
+
     /// Empty when there is no such attribute.
     pub fn ints(&self, name: &str) -> &[i64] {
         self.attribute(name).map_or(&[], |attribute| &attribute.ints)
+    }
+
+    pub fn string(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.attribute(name)?.s.as_ref()?).ok()
     }
 
     pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
@@ -351,4 +379,52 @@ impl NodeProto {
             _ => "",
         }
     }
+}
+
+impl TensorProto {
+    /// The number of elements that `dims` asks for, where they make sense.
+    pub fn len(&self) -> Option<usize> {
+        self.dims.iter().try_fold(1usize, |len, &dim| len.checked_mul(usize::try_from(dim).ok()?))
+    }
+
+    /// The elements of a float tensor; none when they are not as many as `dims` asks for.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        if !self.is(DataType::Float) {
+            return None;
+        }
+        let floats = match self.raw() {
+            Some(raw) => elements(raw, f32::from_le_bytes)?,
+            None => self.float_data.clone(),
+        };
+        Some(floats).filter(|floats| self.len() == Some(floats.len()))
+    }
+
+    /// The elements of an integer tensor; none when they are not as many as `dims` asks for.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let long = self.is(DataType::Int64);
+        if !long && !self.is(DataType::Int32) {
+            return None;
+        }
+        let integers = match (self.raw(), long) {
+            (Some(raw), true) => elements(raw, i64::from_le_bytes)?,
+            (Some(raw), false) => elements(raw, |bytes| i64::from(i32::from_le_bytes(bytes)))?,
+            (None, true) => self.int64_data.clone(),
+            (None, false) => self.int32_data.iter().copied().map(i64::from).collect(),
+        };
+        Some(integers).filter(|integers| self.len() == Some(integers.len()))
+    }
+
+    pub fn is(&self, data_type: DataType) -> bool {
+        self.data_type() == data_type as i32
+    }
+
+    fn raw(&self) -> Option<&[u8]> {
+        self.raw_data.as_deref().filter(|raw| !raw.is_empty())
+    }
+}
+
+/// ONNX stores raw data little-endian.
+fn elements<T, const N: usize>(raw: &[u8], read: impl Fn([u8; N]) -> T) -> Option<Vec<T>> {
+    let (chunks, rest) = raw.as_chunks::<N>();
+    rest.is_empty().then(|| chunks.iter().map(|&chunk| read(chunk)).collect())
 }

@@ -76,7 +76,7 @@ impl Worker {
             None => {
                 let Network { model, strides, threads } = &self.network;
                 let environment = inference::environment(log)?;
-                let session = Session::new(environment, model, size, strides, *threads)?;
+                let session = Session::new(environment, log, model, size, strides, *threads)?;
                 OrtEngine::new(Arc::new(session))?
             }
         };

@@ -331,7 +331,7 @@ impl ElementImpl for RetinaFaceOverlay {
                 "Filter/Editor/Video",
                 "Draws the faces that retinafacedetect, or any other element, has put on frames as \
                  region of interest metas",
-                "The gst-plugin-retinaface developers",
+                "The gst-plugin-retinaface authors",
             )
         });
         Some(&METADATA)
@@ -388,7 +388,7 @@ impl BaseTransformImpl for RetinaFaceOverlay {
             gst::element_imp_error!(
                 self,
                 gst::CoreError::Negotiation,
-                ("A frame came before its caps")
+                ["A frame came before its caps"]
             );
             return Err(gst::FlowError::NotNegotiated);
         };

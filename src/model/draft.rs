@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! A graph in the making: nodes in order, tensors by name.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use prost::bytes::Bytes;
+
+use super::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use super::shapes::Integers;
+
+#[derive(Default)]
+pub struct Draft {
+    pub nodes: Vec<NodeProto>,
+    /// Sorted, so that the same network always makes the same file.
+    tensors: BTreeMap<String, TensorProto>,
+    names: HashSet<String>,
+}
+
+impl Draft {
+    /// A draft in which no new name will be one of `taken`.
+    pub fn new<'a>(taken: impl Iterator<Item = &'a str>) -> Self {
+        Self { names: taken.map(str::to_owned).collect(), ..Self::default() }
+    }
+
+    /// `name`, changed if it is taken; from now on it is.
+    pub fn fresh(&mut self, name: &str) -> String {
+        let mut fresh = name.to_owned();
+        while !self.names.insert(fresh.clone()) {
+            fresh.push('_');
+        }
+        fresh
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
+        self.tensors.get(name)
+    }
+
+    /// Takes a tensor over under the name that it has in the network.
+    pub fn adopt(&mut self, name: &str, tensor: &TensorProto) {
+        if !self.has_tensor(name) {
+            let tensor = TensorProto { name: Some(name.to_owned()), ..tensor.clone() };
+            self.tensors.insert(name.to_owned(), tensor);
+        }
+    }
+
+    /// Adds a float tensor; returns the name that it got.
+    pub fn add_floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.add(name, dims, DataType::Float, raw)
+    }
+
+    /// Sets the numbers that a value of the network stands for.
+    pub fn set_integers(&mut self, name: &str, integers: &Integers) {
+        let raw: Vec<u8> = integers.values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let len = dimension(integers.values.len());
+        let dims: &[i64] = if integers.scalar { &[] } else { &[len] };
+        self.tensors.insert(name.to_owned(), tensor(name, dims, DataType::Int64, raw));
+    }
+
+    fn add(&mut self, name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> String {
+        let name = self.fresh(name);
+        self.tensors.insert(name.clone(), tensor(&name, dims, data_type, raw));
+        name
+    }
+
+    /// For each node the one node that its output goes into as the data, where that is its only
+    /// reader.
+    pub fn followers(&self) -> Vec<Option<usize>> {
+        let mut readers: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
+        for (reader, node) in self.nodes.iter().enumerate() {
+            for (position, input) in node.input.iter().enumerate() {
+                readers.entry(input).or_default().push((reader, position));
+            }
+        }
+        let follower = |node: &NodeProto| match readers.get(node.output.first()?.as_str())?[..] {
+            [(reader, 0)] => Some(reader),
+            _ => None,
+        };
+        self.nodes.iter().map(follower).collect()
+    }
+
+    /// Whether each node reads only the graph's input, tensors, and what nodes before it make.
+    pub fn is_sound(&self, input: &str) -> bool {
+        // Graphs within nodes would read values that their inputs do not tell.
+        let nested = |node: &NodeProto| {
+            let graph =
+                |attribute: &AttributeProto| attribute.g.is_some() || !attribute.graphs.is_empty();
+            node.attribute.iter().any(graph)
+        };
+        let mut made = HashSet::from(["", input]);
+        self.nodes.iter().all(|node| {
+            let known = |value: &String| made.contains(value.as_str()) || self.has_tensor(value);
+            let sound = node.input.iter().all(known) && !nested(node);
+            let mut outputs = node.output.iter().filter(|output| !output.is_empty());
+            sound && outputs.all(|output| made.insert(output))
+        })
+    }
+
+    fn has_tensor(&self, name: &str) -> bool {
+        self.tensors.contains_key(name)
+    }
+
+    /// The finished graph, with the tensors that its nodes read.
+    pub fn finish(
+        self,
+        name: Option<String>,
+        input: ValueInfoProto,
+        output: Vec<ValueInfoProto>,
+    ) -> GraphProto {
+        let read: HashSet<&str> =
+            self.nodes.iter().flat_map(|node| &node.input).map(String::as_str).collect();
+        let mut tensors = self.tensors;
+        tensors.retain(|name, _| read.contains(name.as_str()));
+        GraphProto {
+            name,
+            input: vec![input],
+            output,
+            initializer: tensors.into_values().collect(),
+            node: self.nodes,
+            ..GraphProto::default()
+        }
+    }
+}
+
+/// A size as ONNX writes it.
+pub fn dimension(size: usize) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+fn tensor(name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: Some(name.to_owned()),
+        dims: dims.to_vec(),
+        data_type: Some(data_type as i32),
+        raw_data: Some(Bytes::from(raw)),
+        ..TensorProto::default()
+    }
+}
