@@ -63,10 +63,12 @@ fn run(path: &str, arguments: &Arguments) -> Result<(), Error> {
     let source = gst::ElementFactory::make("uridecodebin").property("uri", &location).build()?;
     let detector = gst::ElementFactory::make("retinafacedetect").build()?;
     for (name, value) in &arguments.properties {
-        if detector.find_property(name).is_none() {
+        let Some(property) = detector.find_property(name) else {
             return Err(format!("retinafacedetect has no property {name}").into());
-        }
-        detector.set_property_from_str(name, value);
+        };
+        let value = glib::Value::deserialize(value, property.value_type())
+            .map_err(|_| format!("{value} is no value for the property {name}"))?;
+        detector.set_property_from_value(name, &value);
     }
     let sink = AppSink::builder().sync(false).build();
     pipeline.add_many([&source, &detector, sink.upcast_ref()])?;
