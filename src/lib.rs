@@ -8,6 +8,7 @@ pub mod geometry;
 pub mod inference;
 pub mod meta;
 pub mod model;
+pub mod pipeline;
 pub mod retinaface;
 pub mod retinafacedetect;
 pub mod retinafaceoverlay;

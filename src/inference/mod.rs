@@ -7,4 +7,4 @@ mod session;
 
 pub use library::{LibraryError, Log, environment, set_plugin_folder};
 pub use ort::logging::LogLevel;
-pub use session::{LoadError, OrtEngine, Session};
+pub use session::{LoadError, OrtEngine, Session, SpecialisedError};

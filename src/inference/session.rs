@@ -2,7 +2,7 @@
 
 //! A network loaded for one input size, and what runs it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ort::{
     AsPointer,
@@ -20,7 +20,7 @@ use thiserror::Error;
 
 use super::Log;
 use crate::{
-    model::{Model, cpu_lanes},
+    model::{Model, NotSpecialised, Specialised, cpu_lanes},
     retinaface::{
         decode::Outputs,
         detector::{Engine, EngineError},
@@ -42,6 +42,15 @@ pub enum LoadError {
     Output { name: String, width: u32, height: u32, found: usize, needed: usize },
 }
 
+/// The rewritten form of a network does not serve.
+#[derive(Debug, Error)]
+pub enum SpecialisedError {
+    #[error(transparent)]
+    Rewriting(#[from] NotSpecialised),
+    #[error(transparent)]
+    Loading(#[from] LoadError),
+}
+
 /// A network loaded for one input size. Any number of engines may run on it at once.
 pub struct Session {
     session: ort::session::Session,
@@ -52,7 +61,68 @@ pub struct Session {
     heads: Heads,
 }
 
+/// What tells one session from another.
+#[derive(Clone)]
+struct Key {
+    model: Weak<Model>,
+    input_size: (u32, u32),
+    strides: Vec<u32>,
+    threads: usize,
+}
+
+impl PartialEq for Key {
+    fn eq(&self, other: &Self) -> bool {
+        Weak::ptr_eq(&self.model, &other.model)
+            && self.input_size == other.input_size
+            && self.strides == other.strides
+            && self.threads == other.threads
+    }
+}
+
+/// A session somebody in this process uses, or one being loaded: then the mutex is locked.
+struct Loaded {
+    key: Key,
+    session: Mutex<Weak<Session>>,
+}
+
+static LOADED: Mutex<Vec<Arc<Loaded>>> = Mutex::new(Vec::new());
+
 impl Session {
+    /// The session for these, loaded with [`Self::new`] unless somebody in this process uses it
+    /// already.
+    pub fn shared(
+        environment: &Environment,
+        log: Log,
+        model: &Arc<Model>,
+        input_size: (u32, u32),
+        strides: &[u32],
+        threads: usize,
+    ) -> Result<Arc<Self>, LoadError> {
+        let model_key = Arc::downgrade(model);
+        let key = Key { model: model_key, input_size, strides: strides.to_vec(), threads };
+        let entry = {
+            let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+            // An entry that somebody else has at hand is about to get its session.
+            loaded.retain(|entry| Arc::strong_count(entry) > 1 || entry.in_use());
+            if let Some(entry) = loaded.iter().find(|entry| entry.key == key) {
+                Arc::clone(entry)
+            } else {
+                let entry = Arc::new(Loaded { key, session: Mutex::default() });
+                loaded.push(Arc::clone(&entry));
+                entry
+            }
+        };
+        let mut session = entry.session.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = session.upgrade() {
+            return Ok(session);
+        }
+        let (width, height) = input_size;
+        log(LogLevel::Info, &format!("Loading the network for {width}×{height} pixels"));
+        let new = Arc::new(Self::new(environment, log, model, input_size, strides, threads)?);
+        *session = Arc::downgrade(&new);
+        Ok(new)
+    }
+
     /// Loads the levels of `strides` of `model` for an input of `input_size` (width, height), to
     /// run with `threads` threads (0: as many as cores) that sleep when there is nothing to do.
     ///
@@ -66,27 +136,43 @@ impl Session {
         strides: &[u32],
         threads: usize,
     ) -> Result<Self, LoadError> {
-        let (width, height) = input_size;
-        let specialised = model
-            .specialise(width, height, strides, cpu_lanes())
-            .map_err(|err| err.to_string())
-            .and_then(|network| {
-                Self::load(
-                    builder(environment, threads).map_err(|err| err.to_string())?,
-                    model,
-                    &network.model,
-                    &network.outputs,
-                    network.heads,
-                    input_size,
-                )
-                .map_err(|err| err.to_string())
-            });
-        specialised.or_else(|why| {
+        Self::specialised(environment, model, input_size, strides, threads).or_else(|why| {
             log(LogLevel::Warning, &format!("The network runs as it is, which is slower: {why}"));
-            let heads = model.heads(width, height, strides);
-            let builder = builder(environment, threads)?;
-            Self::load(builder, model, model.bytes(), model.output_names(), heads, input_size)
+            Self::as_it_is(environment, model, input_size, strides, threads)
         })
+    }
+
+    /// [`Self::new`] with the network rewritten, or why it cannot be.
+    pub fn specialised(
+        environment: &Environment,
+        model: &Model,
+        input_size: (u32, u32),
+        strides: &[u32],
+        threads: usize,
+    ) -> Result<Self, SpecialisedError> {
+        let (width, height) = input_size;
+        let network = model.specialise(width, height, strides, cpu_lanes())?;
+        let builder = builder(environment, threads).map_err(LoadError::from)?;
+        let Specialised { model: file, outputs, heads } = network;
+        Ok(Self::load(builder, model, &file, &outputs, heads, input_size)?)
+    }
+
+    /// [`Self::new`] with the network as its file has it.
+    pub fn as_it_is(
+        environment: &Environment,
+        model: &Model,
+        input_size: (u32, u32),
+        strides: &[u32],
+        threads: usize,
+    ) -> Result<Self, LoadError> {
+        let heads = model.heads(input_size.0, input_size.1, strides);
+        let builder = builder(environment, threads)?;
+        Self::load(builder, model, model.bytes(), model.output_names(), heads, input_size)
+    }
+
+    /// Width and height of the network's input.
+    pub fn input_size(&self) -> (u32, u32) {
+        self.input_size
     }
 
     /// Loads `file`, the network of `model` or a rewritten form of it.
@@ -111,6 +197,13 @@ impl Session {
         }
         let mean = model.mean();
         Ok(Self { session, input, outputs, input_size: (width, height), mean, heads })
+    }
+}
+
+impl Loaded {
+    fn in_use(&self) -> bool {
+        // Locked while it is being loaded.
+        self.session.try_lock().map_or(true, |session| session.strong_count() > 0)
     }
 }
 

@@ -10,7 +10,10 @@ mod onnx;
 mod shapes;
 mod specialise;
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -63,7 +66,22 @@ pub struct Model {
     anatomy: Anatomy,
 }
 
+/// What elements of this process use.
+static SHARED: Mutex<Vec<Weak<Model>>> = Mutex::new(Vec::new());
+
 impl Model {
+    /// [`Self::parse`], unless somebody in this process uses the same network already.
+    pub fn shared(bytes: &[u8]) -> Result<Arc<Model>, ModelError> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.retain(|model| model.strong_count() > 0);
+        if let Some(model) = shared.iter().filter_map(Weak::upgrade).find(|m| m.bytes == bytes) {
+            return Ok(model);
+        }
+        let model = Arc::new(Self::parse(bytes)?);
+        shared.push(Arc::downgrade(&model));
+        Ok(model)
+    }
+
     /// Reads an ONNX file and recognises the network in it.
     pub fn parse(bytes: &[u8]) -> Result<Model, ModelError> {
         if bytes.is_empty() {

@@ -1,24 +1,30 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    fs,
+    fs, io,
+    panic::{self, AssertUnwindSafe},
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Instant,
 };
 
 use gst::{prelude::*, subclass::prelude::*};
-use gst_base::{prelude::*, subclass::prelude::*};
+use gst_base::{
+    prelude::*,
+    subclass::{base_transform::GenerateOutputSuccess, prelude::*},
+};
 
 use super::{
-    settings::{self, LiveSettings, Messages, Settings},
+    settings::{self, Messages, Settings},
     stats::Stats,
-    worker::{self, DetectError, Format, Network, Worker},
+    worker::{self, DetectError, Format, Job, Network, Worker},
 };
 use crate::{
-    face::Face,
     frame::Layout,
-    inference,
+    inference::{self, Session},
     meta::{self, Detections},
     model::Model,
+    pipeline::Pipeline,
 };
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -55,22 +61,61 @@ const FORMATS: &[gst_video::VideoFormat] = &[
     gst_video::VideoFormat::Uyvy,
 ];
 
-/// There from start() to stop().
+/// There from start() to stop(). Locked for moments only, never while frames are worked on.
 struct State {
-    worker: Worker,
+    network: Arc<Network>,
+    plan: Plan,
     /// There from the first caps on.
-    format: Option<Format>,
+    stream: Option<Stream>,
     /// Frames since the start.
     frames: u64,
+    stopping: bool,
+}
+
+/// How much is done at once: as set (0: not said) until the first caps, as decided from then on.
+#[derive(Clone, Copy)]
+struct Plan {
+    in_flight: u32,
+    /// Of each session.
+    threads: u32,
+}
+
+struct Stream {
+    format: Arc<Format>,
+    /// Loaded for these caps; held so that each worker finds it when its first frame comes.
+    _session: Arc<Session>,
+    looker: Looker,
+}
+
+/// Where frames are looked at.
+#[derive(Clone)]
+enum Looker {
+    /// In the streaming thread, the only one to lock this.
+    Here(Arc<Mutex<(Worker, Job)>>),
+    /// In threads of their own; the source pad's task sends them on.
+    Threads(Arc<Pipeline<Job>>),
+}
+
+/// What there is to know of the frames that have left.
+struct Output {
+    stats: Stats,
     /// How many faces the last frame looked at had.
     last_count: usize,
+    /// What the source pad's task met with.
+    flow: Result<gst::FlowSuccess, gst::FlowError>,
+}
+
+impl Default for Output {
+    fn default() -> Self {
+        Self { stats: Stats::default(), last_count: 0, flow: Ok(gst::FlowSuccess::Ok) }
+    }
 }
 
 #[derive(Default)]
 pub struct RetinaFaceDetect {
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
-    stats: Mutex<Stats>,
+    output: Mutex<Output>,
 }
 
 /// Whatever another thread was doing when it failed, each of these stays valid on its own.
@@ -102,7 +147,7 @@ impl RetinaFaceDetect {
                 ));
             }
         };
-        let model = Model::parse(bytes).map_err(|err| {
+        let model = Model::shared(bytes).map_err(|err| {
             gst::error_msg!(gst::StreamError::Format, ("Cannot use the network {name}: {err}"))
         })?;
         let strides = settings.strides.among(&model.strides());
@@ -117,57 +162,205 @@ impl RetinaFaceDetect {
             ));
         }
         gst::info!(CAT, imp = self, "Network {name}, strides {strides:?}");
-        Ok(Network { model: Arc::new(model), strides, threads: settings.threads as usize })
+        Ok(Network { model, strides })
     }
 
-    /// Looks at one frame and puts its faces on it.
-    fn detect(
-        &self,
-        state: &mut State,
-        buffer: &mut gst::BufferRef,
-        settings: &LiveSettings,
-    ) -> Result<(), gst::FlowError> {
-        let format = state.format.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
-        let (faces, timings) = state.worker.detect(buffer, format, settings).map_err(|err| {
-            self.post_detect_error(&err);
-            gst::FlowError::Error
-        })?;
-        gst::trace!(CAT, imp = self, "{} faces in {timings:?}", faces.len());
-        lock(&self.stats).record(faces.len(), &timings);
-
-        let (width, height) = (format.info.width(), format.info.height());
-        for face in faces {
-            meta::attach(buffer, face, width, height);
-        }
-        let wanted = match settings.messages {
-            Messages::Never => false,
-            Messages::OnFaces => !faces.is_empty(),
-            Messages::OnChange => faces.len() != state.last_count,
-            Messages::EveryFrame => true,
+    /// Gets ready for frames of `format`, with none in flight.
+    fn prepare(&self, format: Format) -> Result<(), DetectError> {
+        let (network, plan, looker) = match &*lock(&self.state) {
+            Some(state) => {
+                let looker = state.stream.as_ref().map(|stream| stream.looker.clone());
+                (Arc::clone(&state.network), state.plan, looker)
+            }
+            None => return Ok(()),
         };
-        state.last_count = faces.len();
-        if wanted {
-            self.post_message(buffer, faces, width, height);
+        let plan = if looker.is_some() { plan } else { self.settle(plan) };
+        let settings = lock(&self.settings).live;
+        let session = worker::session(&network, plan.threads as usize, &format, &settings)?;
+        let looker = match looker {
+            Some(looker) => looker,
+            None => Self::looker(&network, plan)?,
+        };
+        if let Looker::Here(here) = &looker {
+            lock(here).0.prepare(&format, &settings)?;
+        }
+        let first = {
+            let mut state = lock(&self.state);
+            let Some(state) = state.as_mut().filter(|state| !state.stopping) else {
+                return Ok(());
+            };
+            state.plan = plan;
+            let format = Arc::new(format);
+            let stream = Stream { format, _session: session, looker: looker.clone() };
+            state.stream.replace(stream).is_none()
+        };
+        if let Looker::Threads(pipeline) = looker
+            && first
+        {
+            self.start_task(&pipeline)
+                .map_err(|err| DetectError::Threads(io::Error::other(err)))?;
+            let latency = gst::message::Latency::builder().src(&*self.obj()).build();
+            // Refused only by a bus that is shutting down.
+            let _ = self.obj().post_message(latency);
         }
         Ok(())
     }
 
-    fn post_message(&self, buffer: &gst::BufferRef, faces: &[Face], width: u32, height: u32) {
+    /// Fills in what the settings left open. Upstream knows at the first caps whether it is live.
+    fn settle(&self, plan: Plan) -> Plan {
+        let in_flight = match plan.in_flight {
+            // Here a pad asks for a frame and has to get it.
+            _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
+            0 if self.is_live() => 1,
+            0 => thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
+            in_flight => in_flight,
+        };
+        let threads = match (in_flight, plan.threads) {
+            (1, threads) => threads,
+            // All workers run one session, and are themselves among its threads.
+            (_, threads) => in_flight * threads.saturating_sub(1) + 1,
+        };
+        gst::info!(CAT, imp = self, "{in_flight} frames in flight, {threads} threads");
+        Plan { in_flight, threads }
+    }
+
+    fn looker(network: &Arc<Network>, plan: Plan) -> Result<Looker, DetectError> {
+        let worker = || Worker::new(Arc::clone(network), plan.threads as usize);
+        if plan.in_flight == 1 {
+            return Ok(Looker::Here(Arc::new(Mutex::new((worker(), Job::default())))));
+        }
+        let workers = (0..plan.in_flight).map(|_| {
+            let mut worker = worker();
+            move |job: &mut Job| {
+                let work = AssertUnwindSafe(|| worker.work(job));
+                if let Err(fault) = panic::catch_unwind(work) {
+                    let fault = fault.downcast_ref::<&str>().copied().unwrap_or("unknown");
+                    job.result = Err(DetectError::Fault(fault.to_owned()));
+                }
+            }
+        });
+        let pipeline = Pipeline::new(workers).map_err(DetectError::Threads)?;
+        Ok(Looker::Threads(Arc::new(pipeline)))
+    }
+
+    fn is_live(&self) -> bool {
+        let mut query = gst::query::Latency::new();
+        self.obj().sink_pad().peer_query(&mut query) && query.result().0
+    }
+
+    /// What frames in flight add to the latency of a live pipeline: with so many frames' time for
+    /// each frame, this element keeps up.
+    fn latency(&self) -> Option<gst::ClockTime> {
+        let state = lock(&self.state);
+        let Stream { format, looker: Looker::Threads(pipeline), .. } =
+            state.as_ref()?.stream.as_ref()?
+        else {
+            return None;
+        };
+        let fps = format.info.fps();
+        let in_flight = pipeline.capacity() as u64 / 2;
+        // No frame rate, no frame's time.
+        (gst::ClockTime::SECOND * in_flight).mul_div_floor(fps.denom() as u64, fps.numer() as u64)
+    }
+
+    /// Where several frames are in flight.
+    fn pipeline(&self) -> Option<Arc<Pipeline<Job>>> {
+        match &lock(&self.state).as_ref()?.stream.as_ref()?.looker {
+            Looker::Threads(pipeline) => Some(Arc::clone(pipeline)),
+            Looker::Here(_) => None,
+        }
+    }
+
+    /// Waits until the frames in flight have left.
+    fn drain(&self) {
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.drain();
+        }
+    }
+
+    /// What a job needs to know of a frame that has just arrived.
+    fn accept(&self, job: &mut Job, buffer: gst::Buffer, format: &Arc<Format>, look: bool) {
         let segment = self.obj().segment();
         let segment = segment.downcast_ref::<gst::ClockTime>();
-        let timestamp = buffer.pts();
-        let detections = Detections {
-            timestamp,
-            stream_time: segment.and_then(|segment| segment.to_stream_time(timestamp)),
-            running_time: segment.and_then(|segment| segment.to_running_time(timestamp)),
-            duration: buffer.duration(),
-            faces: faces.to_vec(),
+        job.arrival = Instant::now();
+        job.settings = lock(&self.settings).live;
+        job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
+        job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
+        job.look = look;
+        job.format = Some(Arc::clone(format));
+        job.buffer = Some(buffer);
+    }
+
+    /// The frame of a job that has been worked on, with its faces; frames come in order.
+    fn finish(&self, job: &mut Job) -> Result<gst::Buffer, gst::FlowError> {
+        let (Some(mut buffer), Some(format)) = (job.buffer.take(), job.format.take()) else {
+            return Err(gst::FlowError::Error);
         };
-        let message = gst::message::Element::builder(detections.to_structure(width, height))
-            .src(&*self.obj())
-            .build();
-        // Refused only by a bus that is shutting down.
-        let _ = self.obj().post_message(message);
+        if !job.look {
+            return Ok(buffer);
+        }
+        let timings = job.result.as_ref().map_err(|err| {
+            self.post_detect_error(err);
+            gst::FlowError::Error
+        })?;
+        let (width, height) = (format.info.width(), format.info.height());
+        if !job.faces.is_empty() {
+            let buffer = buffer.make_mut();
+            for face in &job.faces {
+                meta::attach(buffer, face, width, height);
+            }
+        }
+        let changed = {
+            let mut output = lock(&self.output);
+            output.stats.record(job.faces.len(), timings, job.arrival.elapsed());
+            let last_count = std::mem::replace(&mut output.last_count, job.faces.len());
+            last_count != job.faces.len()
+        };
+        gst::trace!(CAT, imp = self, "{} faces in {timings:?}", job.faces.len());
+        let wanted = match job.settings.messages {
+            Messages::Never => false,
+            Messages::OnFaces => !job.faces.is_empty(),
+            Messages::OnChange => changed,
+            Messages::EveryFrame => true,
+        };
+        if wanted {
+            let detections = Detections {
+                timestamp: buffer.pts(),
+                stream_time: job.stream_time,
+                running_time: job.running_time,
+                duration: buffer.duration(),
+                faces: job.faces.clone(),
+            };
+            let message = gst::message::Element::builder(detections.to_structure(width, height))
+                .src(&*self.obj())
+                .build();
+            // Refused only by a bus that is shutting down.
+            let _ = self.obj().post_message(message);
+        }
+        Ok(buffer)
+    }
+
+    /// Sends a frame on, in the source pad's task. After a failure, frames are dropped until the
+    /// streaming thread has heard of it and flushed.
+    fn deliver(&self, job: &mut Job) {
+        if lock(&self.output).flow.is_err() {
+            job.buffer = None;
+            return;
+        }
+        let flow = self.finish(job).and_then(|buffer| self.obj().src_pad().push(buffer));
+        lock(&self.output).flow = flow;
+    }
+
+    /// Starts sending on what comes out of `pipeline`, until it is closed.
+    fn start_task(&self, pipeline: &Arc<Pipeline<Job>>) -> Result<(), glib::BoolError> {
+        let element = self.obj().clone();
+        let pipeline = Arc::clone(pipeline);
+        self.obj().src_pad().start_task(move || {
+            if !pipeline.deliver(|job| element.imp().deliver(job)) {
+                // Fails only where there is no task.
+                let _ = element.src_pad().pause_task();
+            }
+        })
     }
 
     fn post_detect_error(&self, err: &DetectError) {
@@ -188,8 +381,11 @@ impl RetinaFaceDetect {
                 gst::StreamError::WrongType,
                 ("The element before this one sent a frame that does not fit its caps: {err}")
             ),
-            DetectError::Run(err) => {
+            DetectError::Run(_) | DetectError::Fault(_) => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{err}"));
+            }
+            DetectError::Threads(_) => {
+                gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{err}"));
             }
         }
     }
@@ -214,7 +410,7 @@ impl ObjectImpl for RetinaFaceDetect {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => lock(&self.stats).to_structure().to_value(),
+            "stats" => lock(&self.output).stats.to_structure().to_value(),
             _ => lock(&self.settings).get(pspec),
         }
     }
@@ -263,6 +459,15 @@ impl ElementImpl for RetinaFaceDetect {
             self.post_detect_error(&err.into());
             return Err(gst::StateChangeError);
         }
+        if transition == gst::StateChange::PausedToReady {
+            // Before the pads' streaming ends, which may wait for the frames in flight.
+            if let Some(state) = lock(&self.state).as_mut() {
+                state.stopping = true;
+            }
+            if let Some(pipeline) = self.pipeline() {
+                pipeline.close();
+            }
+        }
         self.parent_change_state(transition)
     }
 }
@@ -277,30 +482,87 @@ impl BaseTransformImpl for RetinaFaceDetect {
     fn start(&self) -> Result<(), gst::ErrorMessage> {
         let settings = lock(&self.settings).clone();
         let network = self.load_network(&settings)?;
-        *lock(&self.stats) = Stats::default();
-        *lock(&self.state) =
-            Some(State { worker: Worker::new(network), format: None, frames: 0, last_count: 0 });
+        *lock(&self.output) = Output::default();
+        *lock(&self.state) = Some(State {
+            network: Arc::new(network),
+            plan: Plan { in_flight: settings.in_flight, threads: settings.threads },
+            stream: None,
+            frames: 0,
+            stopping: false,
+        });
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.state) = None;
+        if let Some(pipeline) = self.pipeline() {
+            pipeline.close();
+            // Fails only where there is no task.
+            let _ = self.obj().src_pad().stop_task();
+        }
+        let state = lock(&self.state).take();
+        // Waits for the workers; nobody has to wait for the mutex meanwhile.
+        drop(state);
         Ok(())
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = gst_video::VideoInfo::from_caps(incaps)?;
         let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
-        let settings = lock(&self.settings).live;
-        let mut state = lock(&self.state);
-        let state = state.as_mut().ok_or_else(|| gst::loggable_error!(CAT, "Not started"))?;
-        let format = Format { info, layout };
-        if let Err(err) = state.worker.prepare(&format, &settings) {
+        self.drain();
+        self.prepare(Format { info, layout }).map_err(|err| {
             self.post_detect_error(&err);
-            return Err(gst::loggable_error!(CAT, "{err}"));
+            gst::loggable_error!(CAT, "{err}")
+        })
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        match event.type_() {
+            gst::EventType::FlushStart => {
+                let forwarded = self.parent_sink_event(event);
+                if let Some(pipeline) = self.pipeline() {
+                    pipeline.flush();
+                }
+                return forwarded;
+            }
+            gst::EventType::FlushStop => {
+                if let Some(pipeline) = self.pipeline() {
+                    pipeline.resume();
+                }
+                lock(&self.output).flow = Ok(gst::FlowSuccess::Ok);
+            }
+            _ if event.is_serialized() => self.drain(),
+            _ => (),
         }
-        state.format = Some(format);
-        Ok(())
+        if event.type_() == gst::EventType::Eos {
+            // No frame comes any more to tell upstream of it.
+            if let Err(err @ (gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)) =
+                lock(&self.output).flow
+            {
+                gst::element_imp_error!(
+                    self,
+                    gst::StreamError::Failed,
+                    ("The element after this one does not take the frames: {err}")
+                );
+            }
+        }
+        self.parent_sink_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        if direction == gst::PadDirection::Sink && query.is_serialized() {
+            self.drain();
+        }
+        if !BaseTransformImplExt::parent_query(self, direction, query) {
+            return false;
+        }
+        if direction == gst::PadDirection::Src
+            && let gst::QueryViewMut::Latency(query) = query.view_mut()
+            && let Some(latency) = self.latency()
+        {
+            let (live, minimum, maximum) = query.result();
+            query.set(live, minimum + latency, maximum.map(|maximum| maximum + 2 * latency));
+        }
+        true
     }
 
     fn propose_allocation(
@@ -312,18 +574,33 @@ impl BaseTransformImpl for RetinaFaceDetect {
         self.parent_propose_allocation(None, query)
     }
 
-    fn transform_ip(
-        &self,
-        buffer: &mut gst::BufferRef,
-    ) -> Result<gst::FlowSuccess, gst::FlowError> {
-        let settings = lock(&self.settings).live;
-        let mut state = lock(&self.state);
-        let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
-        let frame = state.frames;
-        state.frames += 1;
-        if frame % u64::from(settings.inference_interval.max(1)) == 0 {
-            self.detect(state, buffer, &settings)?;
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        let Some(buffer) = self.take_queued_buffer() else {
+            return Ok(GenerateOutputSuccess::NoOutput);
+        };
+        let interval = u64::from(lock(&self.settings).live.inference_interval.max(1));
+        let (format, looker, look) = {
+            let mut state = lock(&self.state);
+            let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+            let stream = state.stream.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
+            let look = state.frames % interval == 0;
+            state.frames += 1;
+            (Arc::clone(&stream.format), stream.looker.clone(), look)
+        };
+        match looker {
+            Looker::Here(here) => {
+                let (worker, job) = &mut *lock(&here);
+                self.accept(job, buffer, &format, look);
+                worker.work(job);
+                self.finish(job).map(GenerateOutputSuccess::Buffer)
+            }
+            Looker::Threads(pipeline) => {
+                lock(&self.output).flow?;
+                if !pipeline.push(|job| self.accept(job, buffer, &format, look)) {
+                    return Err(gst::FlowError::Flushing);
+                }
+                Ok(GenerateOutputSuccess::NoOutput)
+            }
         }
-        Ok(gst::FlowSuccess::Ok)
     }
 }

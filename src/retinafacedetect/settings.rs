@@ -21,6 +21,7 @@ const DEFAULT_MAX_FACE_SIZE: u32 = 0;
 const DEFAULT_LARGEST_ONLY: bool = false;
 const DEFAULT_MARGIN: f64 = 0.0;
 const DEFAULT_THREADS: u32 = 0;
+const DEFAULT_IN_FLIGHT: u32 = 1;
 const DEFAULT_INFERENCE_INTERVAL: u32 = 1;
 const DEFAULT_MESSAGES: Messages = Messages::Never;
 
@@ -67,6 +68,7 @@ pub struct Settings {
     pub model_file: Option<PathBuf>,
     pub strides: Strides,
     pub threads: u32,
+    pub in_flight: u32,
     pub live: LiveSettings,
 }
 
@@ -93,20 +95,27 @@ impl Default for Settings {
             model_file: None,
             strides: DEFAULT_STRIDES,
             threads: DEFAULT_THREADS,
-            live: LiveSettings {
-                scale: DEFAULT_SCALE,
-                max_size: DEFAULT_MAX_SIZE,
-                scale_method: DEFAULT_SCALE_METHOD,
-                score_threshold: DEFAULT_SCORE_THRESHOLD,
-                iou_threshold: DEFAULT_IOU_THRESHOLD,
-                max_detections: DEFAULT_MAX_DETECTIONS,
-                min_face_size: DEFAULT_MIN_FACE_SIZE,
-                max_face_size: DEFAULT_MAX_FACE_SIZE,
-                largest_only: DEFAULT_LARGEST_ONLY,
-                margin: DEFAULT_MARGIN,
-                inference_interval: DEFAULT_INFERENCE_INTERVAL,
-                messages: DEFAULT_MESSAGES,
-            },
+            in_flight: DEFAULT_IN_FLIGHT,
+            live: LiveSettings::default(),
+        }
+    }
+}
+
+impl Default for LiveSettings {
+    fn default() -> Self {
+        Self {
+            scale: DEFAULT_SCALE,
+            max_size: DEFAULT_MAX_SIZE,
+            scale_method: DEFAULT_SCALE_METHOD,
+            score_threshold: DEFAULT_SCORE_THRESHOLD,
+            iou_threshold: DEFAULT_IOU_THRESHOLD,
+            max_detections: DEFAULT_MAX_DETECTIONS,
+            min_face_size: DEFAULT_MIN_FACE_SIZE,
+            max_face_size: DEFAULT_MAX_FACE_SIZE,
+            largest_only: DEFAULT_LARGEST_ONLY,
+            margin: DEFAULT_MARGIN,
+            inference_interval: DEFAULT_INFERENCE_INTERVAL,
+            messages: DEFAULT_MESSAGES,
         }
     }
 }
@@ -157,6 +166,7 @@ impl Settings {
             }
             "strides" => take(&mut self.strides, value),
             "threads" => take(&mut self.threads, value),
+            "in-flight" => take(&mut self.in_flight, value),
             "scale" => take(&mut live.scale, value),
             "max-size" => take(&mut live.max_size, value),
             "scale-method" => take(&mut live.scale_method, value),
@@ -182,6 +192,7 @@ impl Settings {
             }
             "strides" => self.strides.to_value(),
             "threads" => self.threads.to_value(),
+            "in-flight" => self.in_flight.to_value(),
             "scale" => live.scale.to_value(),
             "max-size" => live.max_size.to_value(),
             "scale-method" => live.scale_method.to_value(),
@@ -318,9 +329,23 @@ pub fn specifications() -> Vec<glib::ParamSpec> {
         ),
         glib::ParamSpecUInt::builder("threads")
             .nick("Threads")
-            .blurb("ONNX Runtime's threads for one frame; 0: as many as cores")
+            .blurb(
+                "ONNX Runtime's threads for one frame; 0: as many as cores, or one where several \
+                 frames are in flight",
+            )
             .maximum(1024)
             .default_value(DEFAULT_THREADS)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("in-flight")
+            .nick("Frames in flight")
+            .blurb(
+                "Frames looked at at the same time. 1: in the streaming thread, which adds no \
+                 latency; more: in threads of their own, for the most frames a second, with as \
+                 many waiting; 0: as many as cores, or 1 in live pipelines",
+            )
+            .maximum(64)
+            .default_value(DEFAULT_IN_FLIGHT)
             .mutable_ready()
             .build(),
         count(
@@ -339,8 +364,8 @@ pub fn specifications() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "Since the last start: frames looked at, faces found, and mean and 99th \
-                 percentile milliseconds of each stage",
+                "Since the last start: frames looked at, faces found, and milliseconds (mean, \
+                 median, 99th percentile) of each stage and from a frame's arrival to its leaving",
             )
             .read_only()
             .build(),

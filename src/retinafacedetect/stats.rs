@@ -16,23 +16,25 @@ pub struct Stats {
     frames: u64,
     faces: u64,
     /// Microseconds.
-    stages: [(&'static str, Option<Histogram<u32>>); 3],
+    stages: [(&'static str, Option<Histogram<u32>>); 4],
 }
 
 impl Default for Stats {
     fn default() -> Self {
         // Within bounds, so that recording never allocates; two digits are enough for times.
         let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
-        let stages = ["preprocess", "inference", "postprocess"].map(|name| (name, histogram()));
+        let stages = ["preprocess", "inference", "postprocess", "latency"];
+        let stages = stages.map(|name| (name, histogram()));
         Self { frames: 0, faces: 0, stages }
     }
 }
 
 impl Stats {
-    pub fn record(&mut self, faces: usize, timings: &Timings) {
+    /// `latency` is the time from a frame's arrival at the element to its leaving.
+    pub fn record(&mut self, faces: usize, timings: &Timings, latency: Duration) {
         self.frames += 1;
         self.faces += faces as u64;
-        let times = [timings.preprocess, timings.inference, timings.postprocess];
+        let times = [timings.preprocess, timings.inference, timings.postprocess, latency];
         for ((_, histogram), time) in self.stages.iter_mut().zip(times) {
             if let Some(histogram) = histogram {
                 histogram.saturating_record(micros(time));
@@ -40,8 +42,8 @@ impl Stats {
         }
     }
 
-    /// `frames`, `faces` (uint64), and `preprocess-mean-ms`, `preprocess-p99-ms`,
-    /// `inference-mean-ms` … (doubles).
+    /// `frames`, `faces` (uint64), and `preprocess-mean-ms`, `preprocess-p50-ms`,
+    /// `preprocess-p99-ms`, `inference-mean-ms` … (doubles).
     pub fn to_structure(&self) -> gst::Structure {
         let mut structure = gst::Structure::builder("stats")
             .field("frames", self.frames)
@@ -50,8 +52,10 @@ impl Stats {
         for (name, histogram) in &self.stages {
             let Some(histogram) = histogram else { continue };
             structure.set(format!("{name}-mean-ms"), histogram.mean() / 1000.0);
-            let p99 = histogram.value_at_quantile(0.99) as f64 / 1000.0;
-            structure.set(format!("{name}-p99-ms"), p99);
+            for (percentile, quantile) in [("p50", 0.5), ("p99", 0.99)] {
+                let time = histogram.value_at_quantile(quantile) as f64 / 1000.0;
+                structure.set(format!("{name}-{percentile}-ms"), time);
+            }
         }
         structure
     }

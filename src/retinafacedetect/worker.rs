@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! One frame after the other through one engine.
+//! What finds the faces of one frame after the other.
 
-use std::sync::Arc;
+use std::{io, sync::Arc, time::Instant};
 
 use super::{imp::CAT, settings::LiveSettings};
 use crate::{
@@ -14,16 +14,17 @@ use crate::{
     retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
 };
 
+/// How many input sizes a worker stays ready for, so that streams which go back and forth between
+/// sizes do not load their networks again and again.
+const SIZES: usize = 4;
+
 /// What the element was started with.
-#[derive(Clone)]
 pub struct Network {
     pub model: Arc<Model>,
     pub strides: Vec<u32>,
-    pub threads: usize,
 }
 
 /// What the frames of a stream have in common.
-#[derive(Clone)]
 pub struct Format {
     pub info: gst_video::VideoInfo,
     pub layout: Layout,
@@ -45,59 +46,118 @@ pub enum DetectError {
     Size { frame: (u32, u32), size: (u32, u32), fixed: (u32, u32) },
     #[error("the network does not run: {0}")]
     Run(#[from] EngineError),
+    #[error("cannot start threads for the frames in flight: {0}")]
+    Threads(io::Error),
+    #[error("a fault in this element, which should be reported: {0}")]
+    Fault(String),
 }
 
-/// Detects with a network loaded for the input size at hand.
+/// A frame and what became of it.
+pub struct Job {
+    pub buffer: Option<gst::Buffer>,
+    pub format: Option<Arc<Format>>,
+    pub settings: LiveSettings,
+    /// Whether to look for faces at all.
+    pub look: bool,
+    pub stream_time: Option<gst::ClockTime>,
+    pub running_time: Option<gst::ClockTime>,
+    /// When the element got it.
+    pub arrival: Instant,
+    pub faces: Vec<Face>,
+    pub result: Result<Timings, DetectError>,
+}
+
+impl Default for Job {
+    fn default() -> Self {
+        Self {
+            buffer: None,
+            format: None,
+            settings: LiveSettings::default(),
+            look: false,
+            stream_time: None,
+            running_time: None,
+            arrival: Instant::now(),
+            faces: Vec::new(),
+            result: Ok(Timings::default()),
+        }
+    }
+}
+
+/// The session for frames of this format.
+pub fn session(
+    network: &Network,
+    threads: usize,
+    format: &Format,
+    settings: &LiveSettings,
+) -> Result<Arc<Session>, DetectError> {
+    let size = size(format, settings);
+    if let Some(fixed) = network.model.fixed_size().filter(|&fixed| fixed != size) {
+        let frame = (format.info.width(), format.info.height());
+        return Err(DetectError::Size { frame, size, fixed });
+    }
+    let environment = inference::environment(log)?;
+    let Network { model, strides } = network;
+    Ok(Session::shared(environment, log, model, size, strides, threads)?)
+}
+
+fn size(format: &Format, settings: &LiveSettings) -> (u32, u32) {
+    let frame = (format.info.width(), format.info.height());
+    input_size(frame, settings.scale, settings.max_size)
+}
+
+/// Finds faces on one thread.
 pub struct Worker {
-    network: Network,
-    engine: Option<OrtEngine>,
+    network: Arc<Network>,
+    threads: usize,
+    /// The last one used is the last.
+    engines: Vec<OrtEngine>,
     detector: Detector,
 }
 
 impl Worker {
-    pub fn new(network: Network) -> Self {
-        Self { network, engine: None, detector: Detector::default() }
+    /// `threads` of ONNX Runtime's share the work on a frame; 0: as many as cores.
+    pub fn new(network: Arc<Network>, threads: usize) -> Self {
+        Self { network, threads, engines: Vec::new(), detector: Detector::default() }
     }
 
-    /// Loads the network for frames of this format, if it is not yet, and runs it once.
-    pub fn prepare(
-        &mut self,
-        format: &Format,
-        settings: &LiveSettings,
-    ) -> Result<&mut OrtEngine, DetectError> {
-        let frame = (format.info.width(), format.info.height());
-        let size = input_size(frame, settings.scale, settings.max_size);
-        if let Some(fixed) = self.network.model.fixed_size().filter(|&fixed| fixed != size) {
-            return Err(DetectError::Size { frame, size, fixed });
-        }
-        let engine = self.engine.take().filter(|engine| engine.input_size() == size);
-        let engine = match engine {
-            Some(engine) => engine,
+    /// Gets ready for frames of this format.
+    pub fn prepare(&mut self, format: &Format, settings: &LiveSettings) -> Result<(), DetectError> {
+        let size = size(format, settings);
+        match self.engines.iter().position(|engine| engine.input_size() == size) {
+            Some(last) if last + 1 == self.engines.len() => (),
+            Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                let Network { model, strides, threads } = &self.network;
-                let environment = inference::environment(log)?;
-                let session = Session::new(environment, log, model, size, strides, *threads)?;
-                OrtEngine::new(Arc::new(session))?
+                let session = session(&self.network, self.threads, format, settings)?;
+                if self.engines.len() == SIZES {
+                    self.engines.remove(0);
+                }
+                self.engines.push(OrtEngine::new(session)?);
             }
-        };
-        Ok(self.engine.insert(engine))
+        }
+        Ok(())
     }
 
-    /// The faces in a buffer.
-    pub fn detect(
-        &mut self,
-        buffer: &gst::BufferRef,
-        format: &Format,
-        settings: &LiveSettings,
-    ) -> Result<(&[Face], Timings), DetectError> {
-        self.prepare(format, settings)?;
-        let Self { engine: Some(engine), detector, .. } = self else {
-            return Ok((&[], Timings::default()));
+    /// Finds the faces of the job's frame.
+    pub fn work(&mut self, job: &mut Job) {
+        job.faces.clear();
+        if job.look {
+            job.result = self.detect(job);
+            if job.result.is_ok() {
+                job.faces.extend_from_slice(self.detector.faces());
+            }
+        }
+    }
+
+    fn detect(&mut self, job: &Job) -> Result<Timings, DetectError> {
+        let Job { buffer: Some(buffer), format: Some(format), settings, .. } = job else {
+            return Ok(Timings::default());
         };
-        let timings = meta::with_frame(buffer, &format.info, format.layout, |frame| {
+        self.prepare(format, settings)?;
+        let Self { engines, detector, .. } = self;
+        let Some(engine) = engines.last_mut() else { return Ok(Timings::default()) };
+        Ok(meta::with_frame(buffer, &format.info, format.layout, |frame| {
             detector.detect(frame, engine, &settings.parameters())
-        })??;
-        Ok((self.detector.faces(), timings))
+        })??)
     }
 }
 

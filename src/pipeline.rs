@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Jobs in, jobs done out: several in flight at once, in order.
+
+use std::{
+    collections::VecDeque,
+    io, mem,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle, ThreadId},
+};
+
+/// Works on jobs in threads of its own and gives them back in the order they came in.
+///
+/// One thread pushes jobs, another delivers them; as many jobs as there are workers are worked on
+/// at once, and as many again wait to be or to be delivered, so that no worker ever waits for
+/// either thread to be scheduled. Jobs are used again: nothing is allocated for each.
+///
+/// Dropped, it waits for the workers to end the jobs they are at, and forgets the rest.
+pub struct Pipeline<J> {
+    shared: Arc<Shared<J>>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared<J> {
+    state: Mutex<State<J>>,
+    capacity: usize,
+    /// Told when there is room for a job.
+    room: Condvar,
+    /// Told when a job waits to be worked on.
+    work: Condvar,
+    /// Told when the oldest job is done.
+    done: Condvar,
+    /// Told when a job is delivered and no other is there.
+    idle: Condvar,
+}
+
+struct State<J> {
+    /// Oldest first.
+    slots: VecDeque<Slot<J>>,
+    /// Jobs delivered and not in use.
+    spare: Vec<J>,
+    /// How many jobs were pushed before the oldest in `slots`, and before the next to work on.
+    oldest: u64,
+    next: u64,
+    /// The thread that delivers a job now.
+    delivering: Option<ThreadId>,
+    mode: Mode,
+    /// Grows when jobs are forgotten, so that a worker knows its own was.
+    epoch: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Open,
+    Flushing,
+    Closed,
+}
+
+enum Slot<J> {
+    Waiting(J),
+    Running,
+    Done(J),
+}
+
+impl<J: Default + Send + 'static> Pipeline<J> {
+    /// Starts a thread for each of `workers`.
+    pub fn new<W>(workers: impl IntoIterator<Item = W>) -> io::Result<Self>
+    where
+        W: FnMut(&mut J) + Send + 'static,
+    {
+        let workers: Vec<W> = workers.into_iter().collect();
+        let capacity = 2 * workers.len();
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                slots: VecDeque::with_capacity(capacity),
+                spare: Vec::with_capacity(capacity + 1),
+                oldest: 0,
+                next: 0,
+                delivering: None,
+                mode: Mode::Open,
+                epoch: 0,
+            }),
+            capacity,
+            room: Condvar::new(),
+            work: Condvar::new(),
+            done: Condvar::new(),
+            idle: Condvar::new(),
+        });
+        // Dropped when a thread does not start, it ends those that did.
+        let mut pipeline = Self { shared, workers: Vec::with_capacity(workers.len()) };
+        for (index, work) in workers.into_iter().enumerate() {
+            let shared = Arc::clone(&pipeline.shared);
+            let thread = thread::Builder::new()
+                .name(format!("retinaface:{index}"))
+                .spawn(move || shared.run(work))?;
+            pipeline.workers.push(thread);
+        }
+        Ok(pipeline)
+    }
+
+    /// How many jobs it holds at most.
+    pub fn capacity(&self) -> usize {
+        self.shared.capacity
+    }
+
+    /// Adds a job, `fill`ed in from a default one or one used before; waits while there are too
+    /// many. False when flushing or closed: the job is not added.
+    pub fn push(&self, fill: impl FnOnce(&mut J)) -> bool {
+        let shared = &*self.shared;
+        let full =
+            |state: &mut State<J>| state.slots.len() == shared.capacity && state.mode == Mode::Open;
+        let mut state = shared.wait_while(&shared.room, full);
+        if state.mode != Mode::Open {
+            return false;
+        }
+        let mut job = state.spare.pop().unwrap_or_default();
+        fill(&mut job);
+        state.slots.push_back(Slot::Waiting(job));
+        shared.work.notify_one();
+        true
+    }
+
+    /// Waits for the oldest job to be done and gives it to `deliver`. False when closed.
+    pub fn deliver(&self, deliver: impl FnOnce(&mut J)) -> bool {
+        let shared = &*self.shared;
+        let mut state = shared.wait_while(&shared.done, |state| match state.mode {
+            Mode::Open => !matches!(state.slots.front(), Some(Slot::Done(_))),
+            Mode::Flushing => true,
+            Mode::Closed => false,
+        });
+        if state.mode == Mode::Closed {
+            return false;
+        }
+        let Some(Slot::Done(mut job)) = state.slots.pop_front() else { return false };
+        state.oldest += 1;
+        state.delivering = Some(thread::current().id());
+        shared.room.notify_one();
+        drop(state);
+
+        deliver(&mut job);
+
+        let mut state = shared.lock();
+        state.delivering = None;
+        state.spare.push(job);
+        if state.slots.is_empty() || state.mode != Mode::Open {
+            shared.idle.notify_all();
+        }
+        true
+    }
+
+    /// Waits until every job pushed so far is delivered, or until it is flushing or closed.
+    pub fn drain(&self) {
+        let shared = &*self.shared;
+        drop(shared.wait_while(&shared.idle, |state| {
+            let busy = state.delivering.is_some() || !state.slots.is_empty();
+            busy && state.mode == Mode::Open
+        }));
+    }
+
+    /// Until [`Self::resume`], no job is taken and none delivered, and nobody waits for that.
+    pub fn flush(&self) {
+        self.shared.switch(Mode::Flushing);
+    }
+
+    /// Forgets the jobs it holds and takes new ones. A delivery under way in another thread ends
+    /// first.
+    pub fn resume(&self) {
+        let shared = &*self.shared;
+        let this_thread = thread::current().id();
+        let mut state = shared.wait_while(&shared.idle, |state| {
+            let elsewhere = state.delivering.is_some_and(|thread| thread != this_thread);
+            elsewhere && state.mode == Mode::Flushing
+        });
+        if state.mode != Mode::Flushing {
+            return;
+        }
+        state.mode = Mode::Open;
+        state.oldest = 0;
+        state.next = 0;
+        state.epoch += 1;
+        let forgotten: Vec<_> = state.slots.drain(..).collect();
+        drop(state);
+        drop(forgotten);
+    }
+
+    /// For good, no job is taken and none delivered, and nobody waits for that.
+    pub fn close(&self) {
+        self.shared.switch(Mode::Closed);
+    }
+}
+
+impl<J> Drop for Pipeline<J> {
+    fn drop(&mut self) {
+        self.shared.switch(Mode::Closed);
+        for worker in self.workers.drain(..) {
+            // A worker that panicked has ended as well.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl<J> Shared<J> {
+    /// The state stays valid whatever a thread was doing when it failed.
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait_while(
+        &self,
+        condvar: &Condvar,
+        condition: impl FnMut(&mut State<J>) -> bool,
+    ) -> MutexGuard<'_, State<J>> {
+        condvar.wait_while(self.lock(), condition).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn switch(&self, mode: Mode) {
+        let mut state = self.lock();
+        if state.mode != Mode::Closed {
+            state.mode = mode;
+            for condvar in [&self.room, &self.work, &self.done, &self.idle] {
+                condvar.notify_all();
+            }
+        }
+    }
+
+    /// What a worker does until the pipeline is closed.
+    fn run(&self, mut work: impl FnMut(&mut J)) {
+        loop {
+            let mut state = self.wait_while(&self.work, |state| match state.mode {
+                Mode::Open => state.next == state.oldest + state.slots.len() as u64,
+                Mode::Flushing => true,
+                Mode::Closed => false,
+            });
+            if state.mode == Mode::Closed {
+                return;
+            }
+            let (number, epoch) = (state.next, state.epoch);
+            state.next += 1;
+            let Slot::Waiting(mut job) = mem::replace(state.slot(number), Slot::Running) else {
+                continue;
+            };
+            drop(state);
+
+            work(&mut job);
+
+            let mut state = self.lock();
+            if state.epoch == epoch {
+                *state.slot(number) = Slot::Done(job);
+                if state.oldest == number {
+                    self.done.notify_one();
+                }
+            }
+        }
+    }
+}
+
+impl<J> State<J> {
+    /// The slot of job `number`, which is not delivered yet.
+    fn slot(&mut self, number: u64) -> &mut Slot<J> {
+        &mut self.slots[(number - self.oldest) as usize]
+    }
+}
