@@ -4,7 +4,7 @@
 
 mod common;
 
-use std::{fs, path::Path, path::PathBuf, process::Command};
+use std::{fs, path::Path, process::Command};
 
 use gst::prelude::*;
 use gst_check::Harness;
@@ -13,20 +13,6 @@ use gstretinaface::{
     face::Landmarks,
     meta::{self, Detections},
 };
-
-fn media(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media").join(name)
-}
-
-/// A decoded picture with one face, 512×512.
-fn astronaut(format: &str) -> gst::Sample {
-    let samples = common::run(&format!(
-        "filesrc location=\"{}\" ! pngdec ! videoconvert ! video/x-raw,format={format} ! \
-         appsink name=sink",
-        media("astronaut.png").display()
-    ));
-    samples.expect("scripts/setup has fetched the picture").remove(0)
-}
 
 /// A harness around the element, ready for frames like `sample`'s.
 fn harness(properties: &str, sample: &gst::Sample) -> Harness {
@@ -52,7 +38,7 @@ fn frame(sample: &gst::Sample, number: u64) -> gst::Buffer {
 
 /// How many faces the element finds with these properties.
 fn count(properties: &str) -> usize {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness(properties, &sample);
     let out = harness.push_and_pull(frame(&sample, 0)).expect("a frame");
     meta::faces(&out).len()
@@ -68,7 +54,7 @@ fn error(properties: &str, caps: &str) -> String {
 
 #[test]
 fn a_face_is_found_with_its_metas() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("", &sample);
     let before = frame(&sample, 3);
     let out = harness.push_and_pull(before.copy()).expect("a frame");
@@ -119,14 +105,14 @@ fn a_face_is_found_with_its_metas() {
 
 #[test]
 fn every_format_finds_the_same_face() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let out = harness("", &sample).push_and_pull(frame(&sample, 0)).expect("a frame");
     let reference = meta::faces(&out)[0];
     for format in [
         "RGB", "BGRx", "RGBx", "xBGR", "xRGB", "BGRA", "RGBA", "ABGR", "ARGB", "GRAY8", "NV12",
         "NV21", "I420", "YV12", "YUY2", "UYVY",
     ] {
-        let sample = astronaut(format);
+        let sample = common::astronaut(format);
         let out = harness("", &sample).push_and_pull(frame(&sample, 0)).expect("a frame");
         let faces = meta::faces(&out);
         assert_eq!(faces.len(), 1, "{format}");
@@ -139,7 +125,7 @@ fn every_format_finds_the_same_face() {
 #[test]
 fn padded_strides_change_nothing() {
     for format in ["BGR", "NV12", "I420"] {
-        let sample = astronaut(format);
+        let sample = common::astronaut(format);
         let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("info");
         let packed = frame(&sample, 0);
         let planes = info.n_planes() as usize;
@@ -184,7 +170,7 @@ fn padded_strides_change_nothing() {
 
 #[test]
 fn metas_already_there_are_kept() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("! retinafacedetect", &sample);
     let mut buffer = frame(&sample, 0);
     VideoRegionOfInterestMeta::add(buffer.make_mut(), "car", (1, 2, 3, 4));
@@ -213,7 +199,7 @@ fn thresholds_and_sizes_choose() {
 
 #[test]
 fn a_margin_grows_the_box() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("", &sample);
     let bounds = |out: &gst::Buffer| meta::faces(out)[0].bounds;
     let plain = bounds(&harness.push_and_pull(frame(&sample, 0)).expect("a frame"));
@@ -226,7 +212,7 @@ fn a_margin_grows_the_box() {
 
 #[test]
 fn frames_between_inferences_have_no_faces() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("inference-interval=3", &sample);
     let counts: Vec<_> = (0..7)
         .map(|n| meta::faces(&harness.push_and_pull(frame(&sample, n)).expect("a frame")).len())
@@ -244,7 +230,7 @@ fn frames_between_inferences_have_no_faces() {
 
 /// How many messages arrive for: two frames with a face, one without, one with.
 fn messages(property: &str) -> Vec<Detections> {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness(&format!("messages={property}"), &sample);
     let bus = gst::Bus::new();
     detect(&harness).set_bus(Some(&bus));
@@ -310,8 +296,8 @@ fn every_size_runs() {
 
 #[test]
 fn caps_may_change_in_the_stream() {
-    let large = astronaut("BGR");
-    let gray = astronaut("GRAY8");
+    let large = common::astronaut("BGR");
+    let gray = common::astronaut("GRAY8");
     let mut harness = harness("", &large);
     for sample in [&large, &gray, &large] {
         harness.set_src_caps(sample.caps().expect("caps").to_owned());
@@ -322,7 +308,7 @@ fn caps_may_change_in_the_stream() {
 
 #[test]
 fn events_pass() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("", &sample);
     harness.push_and_pull(frame(&sample, 0)).expect("a frame");
     let gap = gst::event::Gap::builder(gst::ClockTime::SECOND).build();
@@ -472,7 +458,7 @@ fn after_an_error_the_element_can_be_used_again() {
 
 #[test]
 fn a_short_buffer_is_an_error() {
-    let sample = astronaut("BGR");
+    let sample = common::astronaut("BGR");
     let mut harness = harness("", &sample);
     let bus = gst::Bus::new();
     detect(&harness).set_bus(Some(&bus));
@@ -527,7 +513,8 @@ fn start_and_stop_many_times() {
     common::init();
     let pipeline = gst::parse::launch(
         "videotestsrc num-buffers=1 ! video/x-raw,width=64,height=64 ! \
-         retinafacedetect threads=1 ! retinafaceoverlay ! fakesink",
+         retinafacedetect threads=1 ! retinafacedetect in-flight=2 ! retinafaceoverlay ! \
+         fakesink",
     )
     .expect("a pipeline")
     .downcast::<gst::Pipeline>()

@@ -33,6 +33,21 @@ pub fn shared(test: &str) -> Option<PathBuf> {
     None
 }
 
+/// What scripts/setup has fetched.
+pub fn media(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media").join(name)
+}
+
+/// A decoded picture with one face, 512×512.
+pub fn astronaut(format: &str) -> gst::Sample {
+    let samples = run(&format!(
+        "filesrc location=\"{}\" ! pngdec ! videoconvert ! video/x-raw,format={format} ! \
+         appsink name=sink",
+        media("astronaut.png").display()
+    ));
+    samples.expect("scripts/setup has fetched the picture").remove(0)
+}
+
 /// Runs a pipeline of which the sink is an appsink named `sink`, to its end: the frames it gave, or
 /// the first error.
 pub fn run(description: &str) -> Result<Vec<gst::Sample>, String> {

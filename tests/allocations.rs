@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! From a frame to its faces nothing is allocated.
+
+mod common;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use gstretinaface::{
+    frame, inference, meta,
+    model::Model,
+    pipeline::Pipeline,
+    retinaface::{
+        detector::{Detector, Parameters},
+        preprocess::ScaleMethod,
+    },
+};
+
+struct Counting;
+
+static ALLOCATIONS: AtomicUsize = AtomicUsize::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+// SAFETY: the system's allocator does everything.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Ordering::SeqCst);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// One frame after the other through preprocessing, ONNX Runtime, decoding and suppression, on two
+/// threads.
+#[test]
+fn nothing_is_allocated_for_a_frame() {
+    let sample = common::astronaut("BGR");
+    let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
+    let layout = frame::Layout::try_from(&info).expect("a format we read");
+    let model = std::fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
+    let model = Model::parse(&model).expect("a RetinaFace network");
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let strides = model.strides();
+    let session = inference::Session::new(environment, |_, _| (), &model, (320, 320), &strides, 1);
+    let session = Arc::new(session.expect("it loads"));
+    let parameters = Parameters {
+        scale_method: ScaleMethod::Bilinear,
+        score_threshold: 0.1,
+        iou_threshold: 0.4,
+        max_detections: 750,
+        min_face_size: 0.0,
+        max_face_size: f32::INFINITY,
+        largest_only: false,
+        margin: 0.0,
+    };
+    let workers = (0..2).map(|_| {
+        let mut engine = inference::OrtEngine::new(Arc::clone(&session)).expect("it runs");
+        let mut detector = Detector::default();
+        let (info, sample) = (info.clone(), sample.clone());
+        move |faces: &mut usize| {
+            let buffer = sample.buffer().expect("a buffer");
+            let found = meta::with_frame(buffer, &info, layout, |frame| {
+                detector.detect(frame, &mut engine, &parameters)
+            });
+            found.expect("a frame").expect("it runs");
+            *faces = detector.faces().len();
+        }
+    });
+    let pipeline = Pipeline::new(workers).expect("threads");
+    let round = || {
+        for _ in 0..pipeline.capacity() {
+            assert!(pipeline.push(|faces| *faces = 0));
+        }
+        for _ in 0..pipeline.capacity() {
+            assert!(pipeline.deliver(|faces| assert!(*faces > 0)));
+        }
+    };
+    // Both workers have had a frame.
+    (0..20).for_each(|_| round());
+    let before = ALLOCATIONS.load(Ordering::SeqCst);
+    (0..10).for_each(|_| round());
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0);
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Several jobs in flight: their order, their number, and that nobody waits for ever.
+
+use std::{
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread,
+    time::Duration,
+};
+
+use gstretinaface::pipeline::Pipeline;
+
+/// Long enough for any thread to get where it is going.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Long enough to see that a thread waits.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// A pipeline of `workers` that do `work`.
+fn pipeline(workers: usize, work: fn(&mut u64)) -> Arc<Pipeline<u64>> {
+    Arc::new(Pipeline::new((0..workers).map(|_| work)).expect("threads"))
+}
+
+/// Delivers until the pipeline is closed; what was delivered.
+fn deliver_all(pipeline: &Arc<Pipeline<u64>>) -> mpsc::Receiver<u64> {
+    let (sender, receiver) = mpsc::channel();
+    let pipeline = Arc::clone(pipeline);
+    thread::spawn(move || while pipeline.deliver(|job| sender.send(*job).expect("a receiver")) {});
+    receiver
+}
+
+/// Whether `wait` comes back within [`PATIENCE`], and not before `then`.
+fn waits_until(wait: impl FnOnce() + Send + 'static, then: impl FnOnce()) -> bool {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        wait();
+        let _ = sender.send(());
+    });
+    let waited = receiver.recv_timeout(MOMENT).is_err();
+    then();
+    waited && receiver.recv_timeout(PATIENCE).is_ok()
+}
+
+#[test]
+fn jobs_come_out_in_order() {
+    let pipeline = pipeline(4, |job| thread::sleep(Duration::from_micros(*job * 37 % 5 * 100)));
+    let delivered = deliver_all(&pipeline);
+    for number in 0..500 {
+        assert!(pipeline.push(|job| *job = number));
+    }
+    pipeline.drain();
+    assert_eq!(delivered.try_iter().collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn as_many_are_worked_on_at_once_as_there_are_workers() {
+    let barrier = Arc::new(Barrier::new(3));
+    let workers = (0..3).map(|_| {
+        let barrier = Arc::clone(&barrier);
+        move |_: &mut u64| {
+            barrier.wait();
+        }
+    });
+    let pipeline = Arc::new(Pipeline::new(workers).expect("threads"));
+    let delivered = deliver_all(&pipeline);
+    for _ in 0..30 {
+        assert!(pipeline.push(|_| ()));
+    }
+    pipeline.drain();
+    assert_eq!(delivered.try_iter().count(), 30);
+}
+
+#[test]
+fn a_full_pipeline_waits_and_drops_nothing() {
+    let pipeline = pipeline(2, |job| *job += 1);
+    for number in 0..pipeline.capacity() as u64 {
+        assert!(pipeline.push(|job| *job = number));
+    }
+    let pusher = Arc::clone(&pipeline);
+    let mut delivered = None;
+    assert!(waits_until(
+        move || assert!(pusher.push(|job| *job = 100)),
+        || delivered = Some(deliver_all(&pipeline)),
+    ));
+    pipeline.drain();
+    let delivered: Vec<_> =
+        delivered.into_iter().flat_map(|d| d.try_iter().collect::<Vec<_>>()).collect();
+    assert_eq!(delivered, [1, 2, 3, 4, 101]);
+}
+
+#[test]
+fn draining_waits_for_the_delivery() {
+    let pipeline = pipeline(2, |_| ());
+    assert!(pipeline.push(|_| ()));
+    let (drainer, deliverer) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
+    assert!(waits_until(
+        move || drainer.drain(),
+        || assert!(deliverer.deliver(|_| thread::sleep(MOMENT))),
+    ));
+}
+
+#[test]
+fn flushing_ends_every_wait_and_forgets() {
+    let pipeline = pipeline(2, |_| ());
+    for _ in 0..pipeline.capacity() {
+        assert!(pipeline.push(|job| *job = 1));
+    }
+    let (pusher, drainer) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
+    assert!(waits_until(
+        move || {
+            thread::scope(|scope| {
+                scope.spawn(|| assert!(!pusher.push(|_| ()), "refused"));
+                scope.spawn(|| drainer.drain());
+            });
+        },
+        || pipeline.flush(),
+    ));
+    pipeline.resume();
+    assert!(pipeline.push(|job| *job = 2));
+    let mut first = 0;
+    assert!(pipeline.deliver(|job| first = *job));
+    assert_eq!(first, 2);
+}
+
+/// As when a flushing seek is made from the thread that sends frames on.
+#[test]
+fn flushing_within_a_delivery_does_not_wait_for_it() {
+    let pipeline = pipeline(2, |_| ());
+    assert!(pipeline.push(|_| ()));
+    let this = Arc::clone(&pipeline);
+    assert!(pipeline.deliver(|_| {
+        this.flush();
+        this.resume();
+    }));
+    assert!(pipeline.push(|_| ()) && pipeline.deliver(|_| ()));
+}
+
+#[test]
+fn closing_ends_every_wait() {
+    let pipeline = pipeline(2, |_| ());
+    let deliverer = Arc::clone(&pipeline);
+    assert!(waits_until(
+        move || assert!(!deliverer.deliver(|_| ()), "closed"),
+        || pipeline.close(),
+    ));
+    assert!(!pipeline.push(|_| ()));
+    pipeline.resume();
+    assert!(!pipeline.push(|_| ()), "for good");
+    pipeline.drain();
+}
+
+/// Dropping ends the workers, whatever they were at.
+#[test]
+fn nothing_is_left_behind() {
+    let work = Arc::new(AtomicUsize::new(0));
+    for jobs in 0..4 {
+        let workers = (0..2).map(|_| {
+            let work = Arc::clone(&work);
+            move |_: &mut u64| {
+                work.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let pipeline = Pipeline::new(workers).expect("threads");
+        for _ in 0..jobs {
+            assert!(pipeline.push(|_| ()));
+        }
+    }
+    assert_eq!(Arc::strong_count(&work), 1);
+}
