@@ -5,11 +5,15 @@
 //! Plain loops that the compiler vectorises. Gathers go through blocks: the loads of a block stay
 //! scalar, its arithmetic does not.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 
 use crate::frame::{Chroma, Luma};
 
 const BLOCK: usize = 16;
+/// Long enough for the first pixels to have reached the cache when they are read as vectors.
+const PIXEL_BLOCK: usize = 128;
 
 /// Every `step`th byte, less `mean`.
 pub fn copy(row: &[u8], step: usize, mean: f32, out: &mut [f32]) {
@@ -55,6 +59,80 @@ pub fn pick<T: Copy + Into<f32>>(row: &[T], at: &[u32], mean: f32, out: &mut [f3
     for (out, &at) in rest.iter_mut().zip(at_rest) {
         *out = row[at as usize].into() - mean;
     }
+}
+
+/// The pixels at `at`, each of three samples side by side: the first, second and third of each,
+/// less `mean`, to rows of their own.
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
+pub fn pick_pixels(row: &[u8], at: &[u32], mean: [f32; 3], out: [&mut [f32]; 3]) {
+    let mut pixels = [0; PIXEL_BLOCK];
+    for block in pixel_blocks(at.len()) {
+        let at = &at[block.clone()];
+        for (pixel, &at) in pixels.iter_mut().zip(at) {
+            *pixel = load(row, at);
+        }
+        for c in 0..3 {
+            for (out, &pixel) in out[c][block.clone()].iter_mut().zip(&pixels) {
+                *out = sample(pixel, c) - mean[c];
+            }
+        }
+    }
+}
+
+/// [`pick_pixels`] between the pixels at `near` and `far`, by `weight` for each, of two rows, by
+/// `row_weight`.
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
+pub fn blend_pixels(
+    rows: [&[u8]; 2],
+    row_weight: f32,
+    near: &[u32],
+    far: &[u32],
+    weight: &[f32],
+    mean: [f32; 3],
+    out: [&mut [f32]; 3],
+) {
+    let mut pixels = [[0; PIXEL_BLOCK]; 4];
+    for block in pixel_blocks(near.len()) {
+        let n = block.len();
+        let (near, far, weight) =
+            (&near[block.clone()], &far[block.clone()], &weight[block.clone()]);
+        for i in 0..n {
+            pixels[0][i] = load(rows[0], near[i]);
+            pixels[1][i] = load(rows[0], far[i]);
+            pixels[2][i] = load(rows[1], near[i]);
+            pixels[3][i] = load(rows[1], far[i]);
+        }
+        for c in 0..3 {
+            let out = &mut out[c][block.clone()];
+            for i in 0..n {
+                let between = |near, far| lerp(sample(near, c), sample(far, c), weight[i]);
+                let upper = between(pixels[0][i], pixels[1][i]);
+                let lower = between(pixels[2][i], pixels[3][i]);
+                out[i] = lerp(upper, lower, row_weight) - mean[c];
+            }
+        }
+    }
+}
+
+/// A row cut into blocks.
+#[inline(always)]
+fn pixel_blocks(width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..width).step_by(PIXEL_BLOCK).map(move |start| start..width.min(start + PIXEL_BLOCK))
+}
+
+/// The three samples at `at` and the byte after them, which may be missing.
+#[inline(always)]
+fn load(row: &[u8], at: u32) -> u32 {
+    let bytes = &row[at as usize..];
+    match bytes.first_chunk() {
+        Some(bytes) => u32::from_le_bytes(*bytes),
+        None => u32::from_le_bytes([bytes[0], bytes[1], bytes[2], 0]),
+    }
+}
+
+#[inline(always)]
+fn sample(pixel: u32, index: usize) -> f32 {
+    (pixel >> (8 * index) & 0xff) as i32 as f32
 }
 
 /// Between the samples at `near` and `far`, less `mean`.

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use super::kernels::{blend_columns, blend_rows, copy, gray, pick, yuv};
+use super::kernels::{blend_columns, blend_pixels, blend_rows, copy, gray, pick, pick_pixels, yuv};
 use crate::frame::{Colour, Component, Frame, Layout};
 
 /// How a frame is resized.
@@ -51,6 +51,8 @@ impl Axis {
             axis.near = (0..u64::from(target))
                 .map(|x| index((x * u64::from(source) / u64::from(target)) as u32 >> shift))
                 .collect();
+            axis.far.clone_from(&axis.near);
+            axis.weight.resize(axis.near.len(), 0.0);
             let identity = source == target && shift == 0;
             axis.kind = if identity { AxisKind::Identity } else { AxisKind::Pick };
             return axis;
@@ -91,6 +93,9 @@ pub struct Preprocessor {
     /// Per component.
     columns: [Axis; 3],
     rows: [Axis; 3],
+    /// The components in the order they have within a pixel, if they stand side by side there, in
+    /// either order, and pixels are not just copied.
+    packed: Option<[usize; 3]>,
     /// Two source rows blended.
     blended: Vec<f32>,
     /// One output row of each component.
@@ -111,7 +116,9 @@ impl Preprocessor {
             layout.components.map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
         let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
         let samples = layout.components.map(|_| vec![0.0; target.0 as usize]);
-        Self { layout, source, target, method, mean, columns, rows, blended: Vec::new(), samples }
+        let packed = packed(&layout).filter(|_| source != target);
+        let blended = Vec::new();
+        Self { layout, source, target, method, mean, columns, rows, packed, blended, samples }
     }
 
     /// Whether it was made for these.
@@ -140,6 +147,9 @@ impl Preprocessor {
             .zip(red.chunks_exact_mut(width));
         for (y, ((blue, green), red)) in rows.enumerate() {
             match self.layout.colour {
+                Colour::Rgb if self.packed.is_some() => {
+                    self.pixels(frame, y, [blue, green, red]);
+                }
                 Colour::Rgb => {
                     self.sample(frame, 0, y, mean[2], red);
                     self.sample(frame, 1, y, mean[1], green);
@@ -157,6 +167,27 @@ impl Preprocessor {
                     yuv([luma_row, u, v], luma, chroma, mean, blue, green, red);
                 }
             }
+        }
+    }
+
+    /// Output row `y` from pixels whose samples stand side by side.
+    fn pixels(&mut self, frame: &Frame, y: usize, out: [&mut [f32]; 3]) {
+        let Some([first, second, third]) = self.packed else { return };
+        let component = &self.layout.components[first];
+        let columns = &self.columns[first];
+        let (near, far, weight) = self.rows[first].rows(y);
+        let rows = [near, far].map(|row| frame.row(component, row));
+        // Red is component 0, blue 2.
+        let [blue, green, red] = out;
+        let out = match first {
+            0 => [red, green, blue],
+            _ => [blue, green, red],
+        };
+        let mean = [first, second, third].map(|component| self.mean[2 - component]);
+        if weight == 0.0 && columns.kind != AxisKind::Blend {
+            pick_pixels(rows[0], &columns.near, mean, out);
+        } else {
+            blend_pixels(rows, weight, &columns.near, &columns.far, &columns.weight, mean, out);
         }
     }
 
@@ -196,6 +227,19 @@ impl Preprocessor {
                 out,
             ),
         }
+    }
+}
+
+/// The components in the order they have within a pixel, if they are side by side there.
+fn packed(layout: &Layout) -> Option<[usize; 3]> {
+    let [a, b, c] = layout.components;
+    let one_plane = a.plane == b.plane && b.plane == c.plane && a.step > 2;
+    let whole = layout.components.iter().all(|c| c.x_shift == 0 && c.y_shift == 0);
+    match (b.offset.checked_sub(a.offset), c.offset.checked_sub(b.offset)) {
+        _ if !one_plane || !whole => None,
+        (Some(1), Some(1)) => Some([0, 1, 2]),
+        _ if a.offset == b.offset + 1 && b.offset == c.offset + 1 => Some([2, 1, 0]),
+        _ => None,
     }
 }
 
