@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Frames a second and latency of whole pipelines, for scripts/bench, which reads the line of JSON
+//! that each configuration gives.
+//!
+//!     cargo bench --bench pipeline -- FRAMES WIDTH HEIGHT SECONDS MODEL
+//!
+//! FRAMES is a file of raw BGR frames, WIDTH×HEIGHT, held in memory and sent again and again.
+
+use std::{
+    env, fs,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+use gstretinaface::{
+    inference::{self, OrtEngine, Session},
+    model::Model,
+    retinaface::detector::{Engine, input_size},
+};
+use serde_json::json;
+
+const SCALES: [f64; 4] = [0.1, 0.4, 1.0, 2.0];
+const STRIDES: [(&str, &[u32]); 2] = [("16+32", &[16, 32]), ("8+16+32", &[8, 16, 32])];
+
+struct Clip {
+    frames: Vec<gst::Buffer>,
+    caps: gst::Caps,
+    size: (u32, u32),
+    time: Duration,
+}
+
+/// Frames a second of `element`, and its statistics where it has any.
+fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
+    let pipeline = gst::parse::launch(&format!(
+        "appsrc name=source block=true max-buffers=4 max-bytes=0 format=time ! {element} ! \
+         fakesink name=sink sync=false enable-last-sample=false"
+    ))
+    .expect("a pipeline")
+    .downcast::<gst::Pipeline>()
+    .expect("a pipeline");
+    let source = pipeline.by_name("source").and_downcast::<gst_app::AppSrc>().expect("appsrc");
+    source.set_caps(Some(&clip.caps));
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    let mut frames = clip.frames.iter().cycle();
+    let mut push = |time| {
+        let start = Instant::now();
+        let mut pushed = 0;
+        while start.elapsed() < time {
+            let frame = frames.next().expect("frames").clone();
+            source.push_buffer(frame).expect("it takes frames");
+            pushed += 1;
+        }
+        (pushed, start.elapsed())
+    };
+    push(Duration::from_millis(300));
+    // Both times the frames that wait are as many.
+    let (pushed, time) = push(clip.time);
+    source.end_of_stream().expect("it ends");
+    let bus = pipeline.bus().expect("a bus");
+    let end = [gst::MessageType::Eos, gst::MessageType::Error];
+    let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &end).expect("it ends");
+    assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
+    let stats = pipeline.by_name("detect").map(|detect| detect.property("stats"));
+    pipeline.set_state(gst::State::Null).expect("it stops");
+    (f64::from(pushed) / time.as_secs_f64(), stats)
+}
+
+/// Median milliseconds of the bare session that the element runs.
+fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let session = Session::specialised(environment, model, size, strides, threads);
+    let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while start.elapsed() < time || times.len() < 5 {
+        let start = Instant::now();
+        engine.run().expect("it runs");
+        times.push(start.elapsed());
+    }
+    times.sort_unstable();
+    times[times.len() / 2].as_secs_f64() * 1000.0
+}
+
+fn main() {
+    let arguments: Vec<_> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    let [frames, width, height, seconds, model] = arguments.as_slice() else {
+        println!("scripts/bench runs this: FRAMES WIDTH HEIGHT SECONDS MODEL");
+        return;
+    };
+    gst::init().expect("GStreamer");
+    gstretinaface::plugin_register_static().expect("the plugin registers");
+    let size: (u32, u32) = (width.parse().expect("a width"), height.parse().expect("a height"));
+    let info = gst_video::VideoInfo::builder(gst_video::VideoFormat::Bgr, size.0, size.1);
+    let clip = Clip {
+        frames: fs::read(frames)
+            .expect("the frames")
+            .chunks_exact((3 * size.0 * size.1) as usize)
+            .map(|frame| gst::Buffer::from_slice(frame.to_vec()))
+            .collect(),
+        caps: info.build().expect("valid").to_caps().expect("caps"),
+        size,
+        time: Duration::from_secs_f64(seconds.parse().expect("seconds")),
+    };
+    let model = Model::parse(&fs::read(model).expect("the network")).expect("a RetinaFace network");
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+
+    let line = |row: serde_json::Value| println!("{row}");
+    for scale in SCALES {
+        let input = input_size(clip.size, scale, 0);
+        for (name, strides) in STRIDES {
+            let one = bare(&model, input, strides, 1, clip.time / 2);
+            line(
+                json!({ "what": "session", "scale": scale, "strides": name, "threads": 1, "ms": one }),
+            );
+            let mut configurations = vec![(1, 1, "nearest"), (cores, 1, "nearest")];
+            if scale == 1.0 {
+                let all = bare(&model, input, strides, cores, clip.time / 2);
+                line(
+                    json!({ "what": "session", "scale": scale, "strides": name, "threads": cores, "ms": all }),
+                );
+                configurations.push((1, cores, "nearest"));
+            }
+            if scale == 0.4 {
+                configurations.push((cores, 1, "bilinear"));
+            }
+            for (in_flight, threads, method) in configurations {
+                let (fps, stats) = run(
+                    &clip,
+                    &format!(
+                        "retinafacedetect name=detect scale={scale} max-size=0 strides={name} \
+                         in-flight={in_flight} threads={threads} scale-method={method}"
+                    ),
+                );
+                let stats = stats.expect("statistics");
+                let time = |name: &str| stats.get::<f64>(name).expect("a time");
+                line(json!({
+                    "what": "retinafacedetect", "scale": scale, "strides": name,
+                    "in_flight": in_flight, "threads": threads, "method": method, "fps": fps,
+                    "p50": time("latency-p50-ms"), "p99": time("latency-p99-ms"),
+                }));
+            }
+        }
+    }
+    if gst::ElementFactory::find("facedetect").is_some() {
+        let (fps, _) = run(&clip, "videoconvert ! facedetect display=false");
+        line(json!({ "what": "facedetect", "scale": 1.0, "fps": fps }));
+    }
+}
