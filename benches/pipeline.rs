@@ -41,6 +41,7 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
     .expect("a pipeline")
     .downcast::<gst::Pipeline>()
     .expect("a pipeline");
+    let bus = pipeline.bus().expect("a bus");
     let source = pipeline.by_name("source").and_downcast::<gst_app::AppSrc>().expect("appsrc");
     source.set_caps(Some(&clip.caps));
     pipeline.set_state(gst::State::Playing).expect("it starts");
@@ -52,6 +53,9 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
             let frame = frames.next().expect("frames").clone();
             source.push_buffer(frame).expect("it takes frames");
             pushed += 1;
+            // A source that has stopped takes no frames and does not say so.
+            let error = bus.pop_filtered(&[gst::MessageType::Error]);
+            assert!(error.is_none(), "{error:?}");
         }
         (pushed, start.elapsed())
     };
@@ -59,7 +63,6 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
     // Both times the frames that wait are as many.
     let (pushed, time) = push(clip.time);
     source.end_of_stream().expect("it ends");
-    let bus = pipeline.bus().expect("a bus");
     let end = [gst::MessageType::Eos, gst::MessageType::Error];
     let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &end).expect("it ends");
     assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");

@@ -228,7 +228,20 @@ fn live_pipelines_hear_of_the_latency() {
     assert!(is_live);
     assert_eq!(four, before + gst::ClockTime::from_mseconds(400));
     assert_eq!(latency(live, "in-flight=0"), (true, before), "0 is 1 in live pipelines");
-    assert_eq!(latency("videotestsrc", "in-flight=1").0, false);
+    assert!(!latency("videotestsrc", "in-flight=1").0);
+}
+
+/// Its frames have no time to add.
+#[test]
+fn a_variable_frame_rate_adds_no_latency() {
+    common::init();
+    let mut harness = Harness::new_parse("retinafacedetect in-flight=2");
+    harness.set_src_caps(
+        "video/x-raw,format=GRAY8,width=8,height=8,framerate=0/1".parse().expect("caps"),
+    );
+    harness.set_upstream_latency(gst::ClockTime::from_mseconds(7));
+    harness.push_and_pull(gst::Buffer::from_slice(vec![0; 64])).expect("a frame");
+    assert_eq!(harness.query_latency(), Some(gst::ClockTime::from_mseconds(7)));
 }
 
 /// Tells how often the network was loaded for an input of this size, in this process.

@@ -259,8 +259,10 @@ impl RetinaFaceDetect {
         };
         let fps = format.info.fps();
         let in_flight = pipeline.capacity() as u64 / 2;
-        // No frame rate, no frame's time.
-        (gst::ClockTime::SECOND * in_flight).mul_div_floor(fps.denom() as u64, fps.numer() as u64)
+        // A variable frame rate is 0/1.
+        let (frames, seconds) = (fps.numer().unsigned_abs(), fps.denom().unsigned_abs());
+        let in_flight = gst::ClockTime::SECOND * in_flight;
+        (frames > 0).then(|| in_flight.mul_div_floor(seconds.into(), frames.into())).flatten()
     }
 
     /// Where several frames are in flight.
