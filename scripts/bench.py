@@ -53,9 +53,8 @@ def session_ms(path, scale, threads, seconds):
 
 def decoded_fps(video, detector):
     """Frames a second of a decoded video, and its frames."""
-    command = f"""gst-launch-1.0 -v filesrc location="{video}" ! decodebin ! {detector}
-        identity name=count silent=false ! fakesink sync=false""".split()
-    command[3] = f"location={video}"
+    command = ["gst-launch-1.0", "-v", "filesrc", f"location={video}", "!", "decodebin", "!", *detector.split(),
+               *"identity name=count silent=false ! fakesink sync=false".split()]
     output = subprocess.run(command, capture_output=True, text=True, check=True,
                             env={**os.environ, "LC_ALL": "C"}).stdout
     frames = output.count("count: last-message = chain")

@@ -15,6 +15,22 @@ const BLOCK: usize = 16;
 /// Long enough for the first pixels to have reached the cache when they are read as vectors.
 const PIXEL_BLOCK: usize = 128;
 
+/// The bytes that a processor loads into its cache at once.
+#[cfg(target_arch = "x86_64")]
+const CACHE_LINE: usize = 64;
+
+/// Calls `bytes` into the cache, without waiting for them.
+pub fn prefetch(bytes: &[u8]) {
+    #[cfg(target_arch = "x86_64")]
+    for line in bytes.iter().step_by(CACHE_LINE) {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = bytes;
+}
+
 /// Every `step`th byte, less `mean`.
 pub fn copy(row: &[u8], step: usize, mean: f32, out: &mut [f32]) {
     match step {

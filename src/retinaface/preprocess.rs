@@ -5,7 +5,9 @@
 
 use std::ops::Range;
 
-use super::kernels::{blend_columns, blend_pixels, blend_rows, copy, gray, pick, pick_pixels, yuv};
+use super::kernels::{
+    blend_columns, blend_pixels, blend_rows, copy, gray, pick, pick_pixels, prefetch, yuv,
+};
 use crate::frame::{Colour, Component, Frame, Layout};
 
 /// How a frame is resized.
@@ -17,6 +19,9 @@ pub enum ScaleMethod {
     #[default]
     Bilinear,
 }
+
+/// How many output rows ahead the source rows are called into the cache.
+const ROWS_AHEAD: usize = 2;
 
 /// Which source samples one output axis reads: at each position `near` and, between the two by
 /// `weight`, `far`.
@@ -146,6 +151,7 @@ impl Preprocessor {
             .zip(green.chunks_exact_mut(width))
             .zip(red.chunks_exact_mut(width));
         for (y, ((blue, green), red)) in rows.enumerate() {
+            self.prefetch(frame, y + ROWS_AHEAD);
             match self.layout.colour {
                 Colour::Rgb if self.packed.is_some() => {
                     self.pixels(frame, y, [blue, green, red]);
@@ -166,6 +172,28 @@ impl Preprocessor {
                     let [luma_row, u, v] = &self.samples;
                     yuv([luma_row, u, v], luma, chroma, mean, blue, green, red);
                 }
+            }
+        }
+    }
+
+    /// Calls what output row `y` needs into the cache: the processor does so on its own only where
+    /// no row is left out.
+    fn prefetch(&self, frame: &Frame, y: usize) {
+        if y >= self.target.1 as usize {
+            return;
+        }
+        let mut fetched = None;
+        for (component, axis) in self.layout.components.iter().zip(&self.rows) {
+            let (near, far, _) = axis.rows(y);
+            let place = Some((component.plane, near));
+            if axis.kind == AxisKind::Identity || place == fetched {
+                continue;
+            }
+            fetched = place;
+            let used = used_bytes(component, self.source.0);
+            prefetch(&frame.row(component, near)[used.clone()]);
+            if far != near {
+                prefetch(&frame.row(component, far)[used]);
             }
         }
     }
