@@ -74,7 +74,13 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
 /// Median milliseconds of the bare session that the element runs.
 fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let session = Session::specialised(environment, model, size, strides, threads);
+    let session = Session::specialised(
+        environment,
+        model,
+        size,
+        strides,
+        &inference::Execution::cpu(threads),
+    );
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();

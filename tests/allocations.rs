@@ -54,7 +54,14 @@ fn nothing_is_allocated_for_a_frame() {
     let model = Model::parse(&model).expect("a RetinaFace network");
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
     let strides = model.strides();
-    let session = inference::Session::new(environment, |_, _| (), &model, (320, 320), &strides, 1);
+    let session = inference::Session::new(
+        environment,
+        |_, _| (),
+        &model,
+        (320, 320),
+        &strides,
+        &inference::Execution::cpu(1),
+    );
     let session = Arc::new(session.expect("it loads"));
     let parameters = Parameters {
         scale_method: ScaleMethod::Bilinear,

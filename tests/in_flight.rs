@@ -265,8 +265,8 @@ fn a_second_element_loads_nothing() {
     let loads = count_loads("123×77");
     let samples = common::run(
         "videotestsrc num-buffers=5 ! video/x-raw,width=123,height=77 ! tee name=t \
-         t. ! queue ! retinafacedetect in-flight=2 ! fakesink \
-         t. ! queue ! retinafacedetect threads=1 ! appsink name=sink",
+         t. ! queue ! retinafacedetect execution-provider=cpu in-flight=2 ! fakesink \
+         t. ! queue ! retinafacedetect execution-provider=cpu threads=1 ! appsink name=sink",
     );
     assert_eq!(samples.expect("it runs").len(), 5);
     assert_eq!(loads.load(Ordering::SeqCst), 1);
@@ -281,7 +281,9 @@ fn going_back_to_a_size_loads_nothing() {
     };
     for in_flight in [1, 3] {
         let before = loads.load(Ordering::SeqCst);
-        let mut harness = Harness::new_parse(&format!("retinafacedetect in-flight={in_flight}"));
+        let mut harness = Harness::new_parse(&format!(
+            "retinafacedetect execution-provider=cpu in-flight={in_flight}"
+        ));
         for _ in 0..3 {
             for (width, height) in [(111, 99), (60, 60)] {
                 harness.set_src_caps(size(width, height));

@@ -79,8 +79,20 @@ fn every_set_of_strides_at_every_size() {
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let original = Session::as_it_is(environment, &model, size, strides, 1);
-            let specialised = Session::specialised(environment, &model, size, strides, 1);
+            let original = Session::as_it_is(
+                environment,
+                &model,
+                size,
+                strides,
+                &inference::Execution::cpu(1),
+            );
+            let specialised = Session::specialised(
+                environment,
+                &model,
+                size,
+                strides,
+                &inference::Execution::cpu(1),
+            );
             let mut original = engine(original.expect("it loads"));
             let mut specialised = engine(specialised.expect("it is rewritten and loads"));
             for (index, picture) in pictures.iter().enumerate() {

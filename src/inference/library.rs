@@ -4,7 +4,7 @@
 
 use std::{
     env,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
     sync::{Arc, OnceLock},
 };
 
@@ -30,6 +30,7 @@ pub enum LibraryError {
 pub type Log = fn(LogLevel, &str);
 
 static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 static PLUGIN_FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// Tells where the plugin file is, so that the library may lie beside it.
@@ -46,6 +47,14 @@ pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
         for candidate in candidates() {
             match ort::init_from(&candidate) {
                 Ok(builder) => {
+                    // A bare name went to the system's loader.
+                    let named = candidate.components().count() > 1;
+                    if let Some(path) = named.then(|| path::absolute(&candidate).ok()).flatten()
+                        && let Some(folder) = path.parent()
+                    {
+                        // Set once, as the library is loaded once.
+                        let _ = FOLDER.set(folder.to_owned());
+                    }
                     return builder
                         .with_name("gst-plugin-retinaface")
                         .with_telemetry(false)
@@ -58,6 +67,11 @@ pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
         }
         Err(LibraryError::NotFound(refusals))
     })
+}
+
+/// Where the library was loaded from, unless the system's loader found it.
+pub(super) fn folder() -> Option<&'static Path> {
+    FOLDER.get().map(PathBuf::as_path)
 }
 
 /// Where to look, in order. A library that the user names is the only one tried.

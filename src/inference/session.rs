@@ -18,7 +18,7 @@ use ort::{
 };
 use thiserror::Error;
 
-use super::Log;
+use super::{Execution, Log, Precision, Provider, ProviderError};
 use crate::{
     model::{Model, NotSpecialised, Specialised, cpu_lanes},
     retinaface::{
@@ -33,6 +33,8 @@ use crate::{
 pub enum LoadError {
     #[error("ONNX Runtime refuses the network: {0}")]
     Refused(#[from] ort::Error),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
     #[error("the network does not run at {width}×{height} pixels: {source}")]
     Run { width: u32, height: u32, source: ort::Error },
     #[error(
@@ -61,13 +63,22 @@ pub struct Session {
     heads: Heads,
 }
 
+/// What was wanted of [`Session::choose`], and what came of it.
+pub struct Choice {
+    pub session: Arc<Session>,
+    /// What the session runs on.
+    pub execution: Execution,
+    /// What would have been better but does not serve.
+    pub refusals: Vec<ProviderError>,
+}
+
 /// What tells one session from another.
 #[derive(Clone)]
 struct Key {
     model: Weak<Model>,
     input_size: (u32, u32),
     strides: Vec<u32>,
-    threads: usize,
+    execution: Execution,
 }
 
 impl PartialEq for Key {
@@ -75,7 +86,7 @@ impl PartialEq for Key {
         Weak::ptr_eq(&self.model, &other.model)
             && self.input_size == other.input_size
             && self.strides == other.strides
-            && self.threads == other.threads
+            && self.execution == other.execution
     }
 }
 
@@ -96,10 +107,12 @@ impl Session {
         model: &Arc<Model>,
         input_size: (u32, u32),
         strides: &[u32],
-        threads: usize,
+        execution: &Execution,
     ) -> Result<Arc<Self>, LoadError> {
         let model_key = Arc::downgrade(model);
-        let key = Key { model: model_key, input_size, strides: strides.to_vec(), threads };
+        let strides_key = strides.to_vec();
+        let served = execution.session();
+        let key = Key { model: model_key, input_size, strides: strides_key, execution: served };
         let entry = {
             let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
             // An entry that somebody else has at hand is about to get its session.
@@ -118,13 +131,69 @@ impl Session {
         }
         let (width, height) = input_size;
         log(LogLevel::Info, &format!("Loading the network for {width}×{height} pixels"));
-        let new = Arc::new(Self::new(environment, log, model, input_size, strides, threads)?);
+        let new = Arc::new(Self::new(environment, log, model, input_size, strides, execution)?);
         *session = Arc::downgrade(&new);
         Ok(new)
     }
 
+    /// [`Self::shared`] on `provider`, or on the best one that works (`None`). A provider works if it
+    /// gives the CPU's answer. `rest` says everything else.
+    pub fn choose(
+        environment: &Environment,
+        log: Log,
+        model: &Arc<Model>,
+        input_size: (u32, u32),
+        strides: &[u32],
+        provider: Option<Provider>,
+        rest: &Execution,
+    ) -> Result<Choice, LoadError> {
+        let load = |provider| {
+            let execution = Execution { provider, ..rest.clone() };
+            Self::shared(environment, log, model, input_size, strides, &execution)
+                .map(|session| (session, execution))
+        };
+        let mut refusals = Vec::new();
+        let wanted = match &provider {
+            Some(provider) => std::slice::from_ref(provider),
+            None => &Provider::ACCELERATORS,
+        };
+        for &wanted in wanted.iter().filter(|&&provider| provider != Provider::Cpu) {
+            let chosen = wanted.find().map_err(LoadError::from).and_then(|()| {
+                let (session, execution) = load(wanted)?;
+                let cpu = Execution::cpu(1);
+                let cpu = Self::shared(environment, log, model, input_size, strides, &cpu)?;
+                verify(&session, &cpu, &execution, log)?;
+                Ok((session, execution))
+            });
+            let refusal = match chosen {
+                Ok((session, execution)) => return Ok(Choice { session, execution, refusals }),
+                Err(LoadError::Provider(refusal)) => refusal,
+                Err(err) => {
+                    Execution { provider: wanted, ..rest.clone() }.refused(&err.to_string())
+                }
+            };
+            if provider.is_some() {
+                return Err(refusal.into());
+            }
+            log(LogLevel::Info, &format!("{wanted} is not used: {refusal}"));
+            refusals.push(refusal);
+        }
+        let (session, execution) = match provider {
+            Some(_) => load(Provider::Cpu)?,
+            // A precision that others have is no reason to do without faces.
+            None => {
+                let rest = Execution { precision: Precision::Auto, ..rest.clone() };
+                let execution = Execution { provider: Provider::Cpu, ..rest };
+                let session =
+                    Self::shared(environment, log, model, input_size, strides, &execution)?;
+                (session, execution)
+            }
+        };
+        Ok(Choice { session, execution, refusals })
+    }
+
     /// Loads the levels of `strides` of `model` for an input of `input_size` (width, height), to
-    /// run with `threads` threads (0: as many as cores) that sleep when there is nothing to do.
+    /// run as `execution` says, with threads that sleep when there is nothing to do.
     ///
     /// The network is rewritten for just that where possible; where not, `log` is told and it runs
     /// as it is.
@@ -134,11 +203,11 @@ impl Session {
         model: &Model,
         input_size: (u32, u32),
         strides: &[u32],
-        threads: usize,
+        execution: &Execution,
     ) -> Result<Self, LoadError> {
-        Self::specialised(environment, model, input_size, strides, threads).or_else(|why| {
+        Self::specialised(environment, model, input_size, strides, execution).or_else(|why| {
             log(LogLevel::Warning, &format!("The network runs as it is, which is slower: {why}"));
-            Self::as_it_is(environment, model, input_size, strides, threads)
+            Self::as_it_is(environment, model, input_size, strides, execution)
         })
     }
 
@@ -148,11 +217,12 @@ impl Session {
         model: &Model,
         input_size: (u32, u32),
         strides: &[u32],
-        threads: usize,
+        execution: &Execution,
     ) -> Result<Self, SpecialisedError> {
         let (width, height) = input_size;
-        let network = model.specialise(width, height, strides, cpu_lanes())?;
-        let builder = builder(environment, threads).map_err(LoadError::from)?;
+        let lanes = if execution.provider == Provider::Cpu { cpu_lanes() } else { 1 };
+        let network = model.specialise(width, height, strides, lanes)?;
+        let builder = builder(environment, execution)?;
         let Specialised { model: file, outputs, heads } = network;
         Ok(Self::load(builder, model, &file, &outputs, heads, input_size)?)
     }
@@ -163,10 +233,10 @@ impl Session {
         model: &Model,
         input_size: (u32, u32),
         strides: &[u32],
-        threads: usize,
+        execution: &Execution,
     ) -> Result<Self, LoadError> {
         let heads = model.heads(input_size.0, input_size.1, strides);
-        let builder = builder(environment, threads)?;
+        let builder = builder(environment, execution)?;
         Self::load(builder, model, model.bytes(), model.output_names(), heads, input_size)
     }
 
@@ -207,12 +277,54 @@ impl Loaded {
     }
 }
 
-fn builder(environment: &Environment, threads: usize) -> Result<SessionBuilder, ort::Error> {
-    Ok(ort::session::Session::builder(environment)?
-        .with_optimization_level(GraphOptimizationLevel::All)?
-        .with_intra_threads(threads)?
-        .with_intra_op_spinning(false)?
-        .with_inter_op_spinning(false)?)
+fn builder(environment: &Environment, execution: &Execution) -> Result<SessionBuilder, LoadError> {
+    let builder = ort::session::Session::builder(environment)?
+        .with_optimization_level(GraphOptimizationLevel::All)
+        .map_err(ort::Error::from)?
+        .with_intra_op_spinning(false)
+        .map_err(ort::Error::from)?
+        .with_inter_op_spinning(false)
+        .map_err(ort::Error::from)?;
+    Ok(execution.apply(builder)?)
+}
+
+/// Whether `session` answers as `cpu` does, for a picture of stripes and gradients.
+fn verify(
+    session: &Arc<Session>,
+    cpu: &Arc<Session>,
+    execution: &Execution,
+    log: Log,
+) -> Result<(), LoadError> {
+    let mut engines = [OrtEngine::new(Arc::clone(session))?, OrtEngine::new(Arc::clone(cpu))?];
+    for engine in &mut engines {
+        for (index, sample) in engine.input().iter_mut().enumerate() {
+            *sample = (index * 7 % 251) as f32 - 125.0;
+        }
+        engine.run_bound()?;
+    }
+    let tolerance = execution.tolerance();
+    let [engine, cpu] = &engines;
+    for index in 0..cpu.outputs.len().max(engine.outputs.len()) {
+        let (Some(found), Some(expected)) = (engine.outputs.get(index), cpu.outputs.get(index))
+        else {
+            return Err(execution.refused("it gives other outputs than the CPU").into());
+        };
+        let (found, expected) = (found.extract_tensor().1, expected.extract_tensor().1);
+        if found.len() != expected.len() {
+            return Err(execution.refused("it gives other outputs than the CPU").into());
+        }
+        let square = |sum: f32, value: f32| sum + value * value;
+        let differences = found.iter().zip(expected).map(|(found, expected)| found - expected);
+        let size = expected.iter().copied().fold(0.0, square);
+        let difference = (differences.fold(0.0, square) / size.max(f32::MIN_POSITIVE)).sqrt();
+        log(LogLevel::Info, &format!("{} is {difference} away", execution.provider));
+        // Not a number is further away than anything.
+        if difference.is_nan() || difference > tolerance {
+            let Execution { provider, device, .. } = *execution;
+            return Err(ProviderError::Wrong { provider, device, difference, tolerance }.into());
+        }
+    }
+    Ok(())
 }
 
 /// The outputs' names and shapes, from a first run on an empty picture.

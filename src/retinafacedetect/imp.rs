@@ -15,13 +15,13 @@ use gst_base::{
 };
 
 use super::{
-    settings::{self, Messages, Settings},
+    settings::{self, ExecutionProvider, LiveSettings, Messages, Settings},
     stats::Stats,
     worker::{self, DetectError, Format, Job, Network, Worker},
 };
 use crate::{
     frame::Layout,
-    inference::{self, Session},
+    inference::{self, Choice, Execution, LoadError, Provider, ProviderError, Session},
     meta::{self, Detections},
     model::Model,
     pipeline::Pipeline,
@@ -65,6 +65,8 @@ const FORMATS: &[gst_video::VideoFormat] = &[
 struct State {
     network: Arc<Network>,
     plan: Plan,
+    /// What the frames run on, from the first caps on.
+    execution: Option<Execution>,
     /// There from the first caps on.
     stream: Option<Stream>,
     /// Frames since the start.
@@ -72,12 +74,14 @@ struct State {
     stopping: bool,
 }
 
-/// How much is done at once: as set (0: not said) until the first caps, as decided from then on.
+/// How much is done at once, and on what, as set.
 #[derive(Clone, Copy)]
 struct Plan {
+    /// 0: not said.
     in_flight: u32,
-    /// Of each session.
     threads: u32,
+    device: u32,
+    precision: settings::Precision,
 }
 
 struct Stream {
@@ -101,13 +105,20 @@ struct Output {
     stats: Stats,
     /// How many faces the last frame looked at had.
     last_count: usize,
+    /// What they were looked at with.
+    provider: Option<Provider>,
     /// What the source pad's task met with.
     flow: Result<gst::FlowSuccess, gst::FlowError>,
 }
 
 impl Default for Output {
     fn default() -> Self {
-        Self { stats: Stats::default(), last_count: 0, flow: Ok(gst::FlowSuccess::Ok) }
+        Self {
+            stats: Stats::default(),
+            last_count: 0,
+            provider: None,
+            flow: Ok(gst::FlowSuccess::Ok),
+        }
     }
 }
 
@@ -162,24 +173,28 @@ impl RetinaFaceDetect {
             ));
         }
         gst::info!(CAT, imp = self, "Network {name}, strides {strides:?}");
-        Ok(Network { model, strides })
+        Ok(Network { model, strides, provider: settings.execution_provider.wanted() })
     }
 
     /// Gets ready for frames of `format`, with none in flight.
     fn prepare(&self, format: Format) -> Result<(), DetectError> {
-        let (network, plan, looker) = match &*lock(&self.state) {
+        let (network, plan, known, looker) = match &*lock(&self.state) {
             Some(state) => {
                 let looker = state.stream.as_ref().map(|stream| stream.looker.clone());
-                (Arc::clone(&state.network), state.plan, looker)
+                (Arc::clone(&state.network), state.plan, state.execution.clone(), looker)
             }
             None => return Ok(()),
         };
-        let plan = if looker.is_some() { plan } else { self.settle(plan) };
         let settings = lock(&self.settings).live;
-        let session = worker::session(&network, plan.threads as usize, &format, &settings)?;
+        let (session, execution) = match known {
+            Some(execution) => {
+                (worker::session(&network, &execution, &format, &settings)?, execution)
+            }
+            None => self.choose(&network, plan, &format, &settings)?,
+        };
         let looker = match looker {
             Some(looker) => looker,
-            None => Self::looker(&network, plan)?,
+            None => Self::looker(&network, &execution)?,
         };
         if let Looker::Here(here) = &looker {
             lock(here).0.prepare(&format, &settings)?;
@@ -189,7 +204,7 @@ impl RetinaFaceDetect {
             let Some(state) = state.as_mut().filter(|state| !state.stopping) else {
                 return Ok(());
             };
-            state.plan = plan;
+            state.execution = Some(execution);
             let format = Arc::new(format);
             let stream = Stream { format, _session: session, looker: looker.clone() };
             state.stream.replace(stream).is_none()
@@ -206,30 +221,60 @@ impl RetinaFaceDetect {
         Ok(())
     }
 
-    /// Fills in what the settings left open. Upstream knows at the first caps whether it is live.
-    fn settle(&self, plan: Plan) -> Plan {
-        let in_flight = match plan.in_flight {
+    /// Chooses what the frames run on, and says so where it is not what was to be expected.
+    fn choose(
+        &self,
+        network: &Network,
+        plan: Plan,
+        format: &Format,
+        settings: &LiveSettings,
+    ) -> Result<(Arc<Session>, Execution), DetectError> {
+        let wanted = Execution {
+            provider: Provider::Cpu,
+            device: plan.device,
+            precision: plan.precision.into(),
+            threads: plan.threads as usize,
+            frames: self.frames_at_once(plan) as usize,
+        };
+        let Choice { session, execution, refusals } =
+            worker::choose(network, &wanted, format, settings)?;
+        gst::info!(CAT, imp = self, "Running as {execution:?}");
+        let broken = |refusal: &&ProviderError| {
+            let absent =
+                matches!(refusal, ProviderError::NotBuilt { .. } | ProviderError::Missing { .. });
+            let for_gpu = refusal.provider() == Provider::Cuda;
+            !absent || (for_gpu && inference::has_nvidia_gpu())
+        };
+        let broken: Vec<_> = refusals.iter().filter(broken).map(ToString::to_string).collect();
+        if !broken.is_empty() {
+            gst::element_imp_warning!(
+                self,
+                gst::LibraryError::Init,
+                ("Faces are looked for with {}, as {}", execution.provider, broken.join("; and "))
+            );
+        }
+        lock(&self.output).provider = Some(execution.provider);
+        self.obj().notify("active-execution-provider");
+        Ok((session, execution))
+    }
+
+    /// Upstream knows at the first caps whether it is live.
+    fn frames_at_once(&self, plan: Plan) -> u32 {
+        match plan.in_flight {
             // Here a pad asks for a frame and has to get it.
             _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
             0 if self.is_live() => 1,
             0 => thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
             in_flight => in_flight,
-        };
-        let threads = match (in_flight, plan.threads) {
-            (1, threads) => threads,
-            // All workers run one session, and are themselves among its threads.
-            (_, threads) => in_flight * threads.saturating_sub(1) + 1,
-        };
-        gst::info!(CAT, imp = self, "{in_flight} frames in flight, {threads} threads");
-        Plan { in_flight, threads }
+        }
     }
 
-    fn looker(network: &Arc<Network>, plan: Plan) -> Result<Looker, DetectError> {
-        let worker = || Worker::new(Arc::clone(network), plan.threads as usize);
-        if plan.in_flight == 1 {
+    fn looker(network: &Arc<Network>, execution: &Execution) -> Result<Looker, DetectError> {
+        let worker = || Worker::new(Arc::clone(network), execution.clone());
+        if execution.frames == 1 {
             return Ok(Looker::Here(Arc::new(Mutex::new((worker(), Job::default())))));
         }
-        let workers = (0..plan.in_flight).map(|_| {
+        let workers = (0..execution.frames).map(|_| {
             let mut worker = worker();
             move |job: &mut Job| {
                 let work = AssertUnwindSafe(|| worker.work(job));
@@ -373,6 +418,11 @@ impl RetinaFaceDetect {
             DetectError::Size { .. } => {
                 gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
             }
+            DetectError::Load(LoadError::Provider(err)) => gst::element_imp_error!(
+                self,
+                gst::LibraryError::Init,
+                ("The execution provider that is set cannot be used: {err}")
+            ),
             DetectError::Load(err) => gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
@@ -413,6 +463,10 @@ impl ObjectImpl for RetinaFaceDetect {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => lock(&self.output).stats.to_structure().to_value(),
+            "active-execution-provider" => {
+                let provider = lock(&self.output).provider.map(ExecutionProvider::from);
+                provider.map(|provider| provider.nick()).to_value()
+            }
             _ => lock(&self.settings).get(pspec),
         }
     }
@@ -487,7 +541,13 @@ impl BaseTransformImpl for RetinaFaceDetect {
         *lock(&self.output) = Output::default();
         *lock(&self.state) = Some(State {
             network: Arc::new(network),
-            plan: Plan { in_flight: settings.in_flight, threads: settings.threads },
+            plan: Plan {
+                in_flight: settings.in_flight,
+                threads: settings.threads,
+                device: settings.device_id,
+                precision: settings.precision,
+            },
+            execution: None,
             stream: None,
             frames: 0,
             stopping: false,

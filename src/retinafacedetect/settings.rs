@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use gst::prelude::*;
 
+use crate::inference;
 use crate::retinaface::{self, detector::Parameters};
 
 const DEFAULT_SCALE: f64 = 1.0;
@@ -20,6 +21,9 @@ const DEFAULT_MIN_FACE_SIZE: u32 = 0;
 const DEFAULT_MAX_FACE_SIZE: u32 = 0;
 const DEFAULT_LARGEST_ONLY: bool = false;
 const DEFAULT_MARGIN: f64 = 0.0;
+const DEFAULT_EXECUTION_PROVIDER: ExecutionProvider = ExecutionProvider::Auto;
+const DEFAULT_DEVICE_ID: u32 = 0;
+const DEFAULT_PRECISION: Precision = Precision::Auto;
 const DEFAULT_THREADS: u32 = 0;
 const DEFAULT_IN_FLIGHT: u32 = 1;
 const DEFAULT_INFERENCE_INTERVAL: u32 = 1;
@@ -62,11 +66,91 @@ pub enum Messages {
     EveryFrame,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFaceExecutionProvider")]
+#[non_exhaustive]
+pub enum ExecutionProvider {
+    #[default]
+    #[enum_value(name = "The best of CUDA, OpenVINO and CPU that works", nick = "auto")]
+    Auto,
+    #[enum_value(name = "ONNX Runtime's own kernels", nick = "cpu")]
+    Cpu,
+    #[enum_value(name = "CUDA, on NVIDIA GPUs", nick = "cuda")]
+    Cuda,
+    #[enum_value(
+        name = "TensorRT, on NVIDIA GPUs; prepares each network for minutes",
+        nick = "tensorrt"
+    )]
+    TensorRt,
+    #[enum_value(name = "OpenVINO, on CPUs", nick = "openvino")]
+    OpenVino,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFacePrecision")]
+#[non_exhaustive]
+pub enum Precision {
+    #[default]
+    #[enum_value(name = "The fastest that moves no face", nick = "auto")]
+    Auto,
+    #[enum_value(name = "32 bit floats", nick = "fp32")]
+    Fp32,
+    #[enum_value(name = "16 bit floats; TensorRT", nick = "fp16")]
+    Fp16,
+    #[enum_value(name = "Brain floats of 16 bit; OpenVINO and TensorRT", nick = "bf16")]
+    Bf16,
+}
+
+impl ExecutionProvider {
+    /// The one to use and no other; `None`: auto.
+    pub fn wanted(self) -> Option<inference::Provider> {
+        match self {
+            Self::Auto => None,
+            Self::Cpu => Some(inference::Provider::Cpu),
+            Self::Cuda => Some(inference::Provider::Cuda),
+            Self::TensorRt => Some(inference::Provider::TensorRt),
+            Self::OpenVino => Some(inference::Provider::OpenVino),
+        }
+    }
+
+    /// Its name as a value of the property.
+    pub fn nick(self) -> String {
+        glib::EnumValue::from_value(&self.to_value())
+            .map(|(_, value)| value.nick().to_owned())
+            .unwrap_or_default()
+    }
+}
+
+impl From<inference::Provider> for ExecutionProvider {
+    fn from(provider: inference::Provider) -> Self {
+        match provider {
+            inference::Provider::Cpu => Self::Cpu,
+            inference::Provider::Cuda => Self::Cuda,
+            inference::Provider::TensorRt => Self::TensorRt,
+            inference::Provider::OpenVino => Self::OpenVino,
+        }
+    }
+}
+
+impl From<Precision> for inference::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::Auto => Self::Auto,
+            Precision::Fp32 => Self::Fp32,
+            Precision::Fp16 => Self::Fp16,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `None`: the network built in.
     pub model_file: Option<PathBuf>,
     pub strides: Strides,
+    pub execution_provider: ExecutionProvider,
+    pub device_id: u32,
+    pub precision: Precision,
     pub threads: u32,
     pub in_flight: u32,
     pub live: LiveSettings,
@@ -94,6 +178,9 @@ impl Default for Settings {
         Self {
             model_file: None,
             strides: DEFAULT_STRIDES,
+            execution_provider: DEFAULT_EXECUTION_PROVIDER,
+            device_id: DEFAULT_DEVICE_ID,
+            precision: DEFAULT_PRECISION,
             threads: DEFAULT_THREADS,
             in_flight: DEFAULT_IN_FLIGHT,
             live: LiveSettings::default(),
@@ -165,6 +252,9 @@ impl Settings {
                 self.model_file = value.get::<Option<String>>().ok().flatten().map(PathBuf::from);
             }
             "strides" => take(&mut self.strides, value),
+            "execution-provider" => take(&mut self.execution_provider, value),
+            "device-id" => take(&mut self.device_id, value),
+            "precision" => take(&mut self.precision, value),
             "threads" => take(&mut self.threads, value),
             "in-flight" => take(&mut self.in_flight, value),
             "scale" => take(&mut live.scale, value),
@@ -191,6 +281,9 @@ impl Settings {
                 self.model_file.as_ref().map(|path| path.to_string_lossy().into_owned()).to_value()
             }
             "strides" => self.strides.to_value(),
+            "execution-provider" => self.execution_provider.to_value(),
+            "device-id" => self.device_id.to_value(),
+            "precision" => self.precision.to_value(),
             "threads" => self.threads.to_value(),
             "in-flight" => self.in_flight.to_value(),
             "scale" => live.scale.to_value(),
@@ -327,10 +420,39 @@ pub fn specifications() -> Vec<glib::ParamSpec> {
             10.0,
             DEFAULT_MARGIN,
         ),
+        glib::ParamSpecEnum::builder_with_default("execution-provider", DEFAULT_EXECUTION_PROVIDER)
+            .nick("Execution provider")
+            .blurb(
+                "What computes the network. One that is named and does not work is an error; auto \
+                 goes on to the next and warns where something that is there does not work",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("device-id")
+            .nick("Device")
+            .blurb("Which of the GPUs, counted as CUDA does, for cuda and tensorrt")
+            .maximum(i32::MAX as u32)
+            .default_value(DEFAULT_DEVICE_ID)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecEnum::builder_with_default("precision", DEFAULT_PRECISION)
+            .nick("Precision")
+            .blurb(
+                "What the network is computed in. auto: TF32 on CUDA, fp16 on TensorRT, fp32 \
+                 elsewhere. bf16 is twice as fast on OpenVINO and processors that have it, and \
+                 moves the boxes of small faces by a pixel",
+            )
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecString::builder("active-execution-provider")
+            .nick("Active execution provider")
+            .blurb("The execution provider that computes the network; unset before the first caps")
+            .read_only()
+            .build(),
         glib::ParamSpecUInt::builder("threads")
             .nick("Threads")
             .blurb(
-                "ONNX Runtime's threads for one frame; 0: as many as cores, or one where several \
+                "Threads of the CPU for one frame; 0: as many as cores, or one where several \
                  frames are in flight",
             )
             .maximum(1024)

@@ -8,7 +8,9 @@ use super::{imp::CAT, settings::LiveSettings};
 use crate::{
     face::Face,
     frame::Layout,
-    inference::{self, LibraryError, LoadError, LogLevel, OrtEngine, Session},
+    inference::{
+        self, Choice, Execution, LibraryError, LoadError, LogLevel, OrtEngine, Provider, Session,
+    },
     meta::{self, MapError},
     model::Model,
     retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
@@ -22,6 +24,8 @@ const SIZES: usize = 4;
 pub struct Network {
     pub model: Arc<Model>,
     pub strides: Vec<u32>,
+    /// `None`: the best one that works.
+    pub provider: Option<Provider>,
 }
 
 /// What the frames of a stream have in common.
@@ -83,51 +87,68 @@ impl Default for Job {
     }
 }
 
+/// Chooses what frames of this format run on; `rest` says all but the provider.
+pub fn choose(
+    network: &Network,
+    rest: &Execution,
+    format: &Format,
+    settings: &LiveSettings,
+) -> Result<Choice, DetectError> {
+    let size = size(network, format, settings)?;
+    let environment = inference::environment(log)?;
+    let Network { model, strides, provider } = network;
+    Ok(Session::choose(environment, log, model, size, strides, *provider, rest)?)
+}
+
 /// The session for frames of this format.
 pub fn session(
     network: &Network,
-    threads: usize,
+    execution: &Execution,
     format: &Format,
     settings: &LiveSettings,
 ) -> Result<Arc<Session>, DetectError> {
-    let size = size(format, settings);
-    if let Some(fixed) = network.model.fixed_size().filter(|&fixed| fixed != size) {
-        let frame = (format.info.width(), format.info.height());
-        return Err(DetectError::Size { frame, size, fixed });
-    }
+    let size = size(network, format, settings)?;
     let environment = inference::environment(log)?;
-    let Network { model, strides } = network;
-    Ok(Session::shared(environment, log, model, size, strides, threads)?)
+    let Network { model, strides, .. } = network;
+    Ok(Session::shared(environment, log, model, size, strides, execution)?)
 }
 
-fn size(format: &Format, settings: &LiveSettings) -> (u32, u32) {
+/// The network's input for frames of this format.
+fn size(
+    network: &Network,
+    format: &Format,
+    settings: &LiveSettings,
+) -> Result<(u32, u32), DetectError> {
     let frame = (format.info.width(), format.info.height());
-    input_size(frame, settings.scale, settings.max_size)
+    let size = input_size(frame, settings.scale, settings.max_size);
+    match network.model.fixed_size().filter(|&fixed| fixed != size) {
+        Some(fixed) => Err(DetectError::Size { frame, size, fixed }),
+        None => Ok(size),
+    }
 }
 
 /// Finds faces on one thread.
 pub struct Worker {
     network: Arc<Network>,
-    threads: usize,
+    execution: Execution,
     /// The last one used is the last.
     engines: Vec<OrtEngine>,
     detector: Detector,
 }
 
 impl Worker {
-    /// `threads` of ONNX Runtime's share the work on a frame; 0: as many as cores.
-    pub fn new(network: Arc<Network>, threads: usize) -> Self {
-        Self { network, threads, engines: Vec::new(), detector: Detector::default() }
+    pub fn new(network: Arc<Network>, execution: Execution) -> Self {
+        Self { network, execution, engines: Vec::new(), detector: Detector::default() }
     }
 
     /// Gets ready for frames of this format.
     pub fn prepare(&mut self, format: &Format, settings: &LiveSettings) -> Result<(), DetectError> {
-        let size = size(format, settings);
+        let size = size(&self.network, format, settings)?;
         match self.engines.iter().position(|engine| engine.input_size() == size) {
             Some(last) if last + 1 == self.engines.len() => (),
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                let session = session(&self.network, self.threads, format, settings)?;
+                let session = session(&self.network, &self.execution, format, settings)?;
                 if self.engines.len() == SIZES {
                     self.engines.remove(0);
                 }

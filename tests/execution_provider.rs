@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What computes the network: chosen, missing, broken.
+
+mod common;
+
+use std::{env, fs, os::unix, path::Path, process::Command};
+
+use gst::prelude::*;
+use gstretinaface::{
+    face::Face,
+    inference::{self, Provider},
+    meta,
+};
+
+/// What came of a picture with one face.
+struct Outcome {
+    faces: Vec<Face>,
+    provider: Option<String>,
+    warnings: Vec<String>,
+    error: Option<String>,
+}
+
+fn look(picture: &Path, properties: &str) -> Outcome {
+    common::init();
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc location=\"{}\" ! pngdec ! videoconvert ! \
+         retinafacedetect name=detect max-size=0 {properties} ! appsink name=sink sync=false",
+        picture.display()
+    ));
+    let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("a pipeline");
+    let detect = pipeline.by_name("detect").expect("the element");
+    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("an appsink");
+    assert_eq!(detect.property::<Option<String>>("active-execution-provider"), None);
+    // Fails where the error below comes soon.
+    let _ = pipeline.set_state(gst::State::Playing);
+    let sample = sink.pull_sample().ok();
+    let faces = sample.and_then(|sample| sample.buffer_owned());
+    let faces = faces.map(|buffer| meta::faces(&buffer)).unwrap_or_default();
+    let bus = pipeline.bus().expect("a bus");
+    let mut warnings = Vec::new();
+    let mut error = None;
+    while let Some(message) = bus.pop() {
+        match message.view() {
+            gst::MessageView::Warning(warning) => warnings.push(warning.error().to_string()),
+            gst::MessageView::Error(err) => {
+                error.get_or_insert(err.error().to_string());
+            }
+            _ => (),
+        }
+    }
+    let provider = detect.property("active-execution-provider");
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
+    Outcome { faces, provider, warnings, error }
+}
+
+fn astronaut(properties: &str) -> Outcome {
+    look(&common::media("astronaut.png"), properties)
+}
+
+#[test]
+fn the_cpu_is_there() {
+    let outcome = astronaut("execution-provider=cpu");
+    assert_eq!(outcome.error, None);
+    assert_eq!(outcome.faces.len(), 1);
+    assert_eq!(outcome.provider.as_deref(), Some("cpu"));
+}
+
+#[test]
+fn a_precision_that_the_provider_lacks_is_an_error() {
+    let error = astronaut("execution-provider=cpu precision=fp16").error.expect("an error");
+    assert!(error.contains("CPU") && error.contains("precision"), "{error}");
+}
+
+/// Run by itself below, in a process whose ONNX Runtime stands beside the library under test.
+#[test]
+#[ignore = "run by providers_that_do_not_serve"]
+fn providers_that_do_not_serve_here() {
+    let reason = env::var("REASON").expect("set by the other test");
+    for (name, official) in [("cuda", "CUDA"), ("tensorrt", "TensorRT"), ("openvino", "OpenVINO")] {
+        let outcome = astronaut(&format!("execution-provider={name}"));
+        let error = outcome.error.expect("an error");
+        assert!(outcome.faces.is_empty() && outcome.provider.is_none());
+        let names_it = error.contains(official) || error.contains(&format!("providers_{name}.so"));
+        assert!(names_it && error.contains(&reason), "{error}");
+        assert!(error.contains("install"), "what to do: {error}");
+    }
+    let outcome = astronaut("execution-provider=auto");
+    assert_eq!(outcome.error, None);
+    assert_eq!((outcome.faces.len(), outcome.provider.as_deref()), (1, Some("cpu")));
+    if !reason.is_empty() {
+        let [warning] = outcome.warnings.as_slice() else { panic!("{:?}", outcome.warnings) };
+        assert!(warning.contains("with CPU") && warning.contains(&reason), "{warning}");
+    }
+}
+
+#[test]
+fn providers_that_do_not_serve() {
+    let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnxruntime");
+    let runtime = env::var_os("ORT_DYLIB_PATH")
+        .map_or_else(|| runtime.join("libonnxruntime.so"), Into::into)
+        .canonicalize()
+        .expect("scripts/setup has fetched it");
+    let cases: [(&str, Option<&str>); 3] = [
+        ("", None),
+        ("an empty file", Some("")),
+        ("not a shared library", Some("This is a text, not a library.\n")),
+    ];
+    for (reason, content) in cases {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("providers");
+        // Left over from an earlier run.
+        let _ = fs::remove_dir_all(&folder);
+        fs::create_dir_all(&folder).expect("a folder");
+        let library = folder.join("libonnxruntime.so");
+        unix::fs::symlink(&runtime, &library).expect("a link");
+        if let Some(content) = content {
+            for provider in ["cuda", "tensorrt", "openvino"] {
+                let path = folder.join(format!("libonnxruntime_providers_{provider}.so"));
+                fs::write(path, content).expect("a file");
+            }
+        }
+        let status = Command::new(env::current_exe().expect("this test"))
+            .args(["--exact", "providers_that_do_not_serve_here", "--ignored"])
+            .env("ORT_DYLIB_PATH", &library)
+            .env("REASON", reason)
+            .status()
+            .expect("it runs");
+        assert!(status.success(), "with {content:?}");
+    }
+}
+
+/// Every face that `found` is sure of is in `expected`.
+fn assert_among(found: &[Face], expected: &[Face], picture: &Path, iou: f32, score: f32) {
+    let confidence = |face: &Face| face.confidence.expect("a confidence");
+    for face in found.iter().filter(|face| confidence(face) > 0.6 + score) {
+        let overlap = |other: &&Face| other.bounds.iou(&face.bounds);
+        let best = expected.iter().max_by(|a, b| overlap(a).total_cmp(&overlap(b)));
+        let best = best.expect("faces");
+        let (picture, overlap) = (picture.display(), overlap(&best));
+        assert!(overlap >= iou, "{picture}: IoU {overlap} of {:?}", face.bounds);
+        let difference = (confidence(face) - confidence(best)).abs();
+        assert!(difference <= score, "{picture}: score {difference} away at {:?}", face.bounds);
+    }
+}
+
+#[test]
+fn openvino_finds_the_cpu_s_faces() {
+    common::init();
+    inference::environment(|_, _| ()).expect("ONNX Runtime");
+    if let Err(why) = Provider::OpenVino.find() {
+        eprintln!("SKIPPED: openvino_finds_the_cpu_s_faces: {why}");
+        return;
+    }
+    let mut pictures = vec![common::media("astronaut.png")];
+    if let Some(shared) = common::shared("openvino_finds_the_cpu_s_faces") {
+        let images = fs::read_dir(shared.join("images")).expect("pictures").flatten();
+        let images = images.map(|entry| entry.path());
+        pictures.extend(images.filter(|path| path.extension() == Some("png".as_ref())));
+    }
+    for picture in &pictures {
+        let cpu = look(picture, "execution-provider=cpu");
+        // bf16 has eight bits: boxes of small faces move by a pixel.
+        for (precision, iou, score) in [("auto", 0.98, 0.02), ("bf16", 0.7, 0.2)] {
+            let properties = format!("execution-provider=openvino precision={precision}");
+            let openvino = look(picture, &properties);
+            assert_eq!((openvino.error, openvino.provider.as_deref()), (None, Some("openvino")));
+            assert_among(&openvino.faces, &cpu.faces, picture, iou, score);
+            assert_among(&cpu.faces, &openvino.faces, picture, iou, score);
+        }
+    }
+}
