@@ -241,7 +241,7 @@ impl Execution {
     }
 
     /// How far its answers may be from the CPU's: the root mean square of the differences as a
-    /// fraction of that of the answers. Rounding stays a third of it or less.
+    /// fraction of that of the answers. On OpenVINO it is under 10⁻⁶ in fp32 and 0.03 in bf16.
     pub(super) fn tolerance(&self) -> f32 {
         match (self.provider, self.precision) {
             (Provider::Cpu, _) | (_, Precision::Fp32) => 0.001,
