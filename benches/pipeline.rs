@@ -16,8 +16,8 @@ use std::{
 
 use gst::prelude::*;
 use gstretinaface::{
-    inference::{self, OrtEngine, Session},
-    model::Model,
+    inference::{self, Execution, OrtEngine, Session},
+    model::{Model, Task},
     retinaface::detector::{Engine, input_size},
 };
 use serde_json::json;
@@ -74,13 +74,8 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
 /// Median milliseconds of the bare session that the element runs.
 fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let session = Session::specialised(
-        environment,
-        model,
-        size,
-        strides,
-        &inference::Execution::cpu(threads),
-    );
+    let (task, cpu) = (Task::new(size, strides), Execution::cpu(threads));
+    let session = Session::specialised(environment, &|_| (), model, &task, &cpu);
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();

@@ -11,9 +11,10 @@ use std::{
 
 /// Works on jobs in threads of its own and gives them back in the order they came in.
 ///
-/// One thread pushes jobs, another delivers them; as many jobs as there are workers are worked on
-/// at once, and as many again wait to be or to be delivered, so that no worker ever waits for
-/// either thread to be scheduled. Jobs are used again: nothing is allocated for each.
+/// One thread pushes jobs, another delivers them. Of those in flight as many again wait to be worked
+/// on or to be delivered, so that no worker ever waits for either thread to be scheduled. A worker
+/// takes all jobs that wait, up to its batch, and never waits for more. Jobs are used again: nothing
+/// is allocated for each.
 ///
 /// Dropped, it waits for the workers to end the jobs they are at, and forgets the rest.
 pub struct Pipeline<J> {
@@ -24,6 +25,7 @@ pub struct Pipeline<J> {
 struct Shared<J> {
     state: Mutex<State<J>>,
     capacity: usize,
+    batch: usize,
     /// Told when there is room for a job.
     room: Condvar,
     /// Told when a job waits to be worked on.
@@ -63,13 +65,17 @@ enum Slot<J> {
 }
 
 impl<J: Default + Send + 'static> Pipeline<J> {
-    /// Starts a thread for each of `workers`.
-    pub fn new<W>(workers: impl IntoIterator<Item = W>) -> io::Result<Self>
+    /// Starts a thread for each of `workers`, to have `in_flight` jobs in all and up to `batch` each.
+    pub fn new<W>(
+        workers: impl IntoIterator<Item = W>,
+        in_flight: usize,
+        batch: usize,
+    ) -> io::Result<Self>
     where
-        W: FnMut(&mut J) + Send + 'static,
+        W: FnMut(&mut [J]) + Send + 'static,
     {
         let workers: Vec<W> = workers.into_iter().collect();
-        let capacity = 2 * workers.len();
+        let capacity = 2 * in_flight;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 slots: VecDeque::with_capacity(capacity),
@@ -81,6 +87,7 @@ impl<J: Default + Send + 'static> Pipeline<J> {
                 epoch: 0,
             }),
             capacity,
+            batch,
             room: Condvar::new(),
             work: Condvar::new(),
             done: Condvar::new(),
@@ -224,7 +231,8 @@ impl<J> Shared<J> {
     }
 
     /// What a worker does until the pipeline is closed.
-    fn run(&self, mut work: impl FnMut(&mut J)) {
+    fn run(&self, mut work: impl FnMut(&mut [J])) {
+        let mut jobs = Vec::with_capacity(self.batch);
         loop {
             let mut state = self.wait_while(&self.work, |state| match state.mode {
                 Mode::Open => state.next == state.oldest + state.slots.len() as u64,
@@ -234,22 +242,31 @@ impl<J> Shared<J> {
             if state.mode == Mode::Closed {
                 return;
             }
-            let (number, epoch) = (state.next, state.epoch);
-            state.next += 1;
-            let Slot::Waiting(mut job) = mem::replace(state.slot(number), Slot::Running) else {
-                continue;
-            };
+            let (first, epoch) = (state.next, state.epoch);
+            let end = state.oldest + state.slots.len() as u64;
+            state.next = end.min(first + self.batch as u64);
+            for number in first..state.next {
+                let slot = mem::replace(state.slot(number), Slot::Running);
+                if let Slot::Waiting(job) = slot {
+                    jobs.push(job);
+                }
+            }
             drop(state);
 
-            work(&mut job);
+            work(&mut jobs);
 
             let mut state = self.lock();
             if state.epoch == epoch {
-                *state.slot(number) = Slot::Done(job);
-                if state.oldest == number {
+                for (number, job) in (first..).zip(jobs.drain(..)) {
+                    *state.slot(number) = Slot::Done(job);
+                }
+                if state.oldest == first {
                     self.done.notify_one();
                 }
             }
+            drop(state);
+            // Those that were forgotten meanwhile.
+            jobs.clear();
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use gstretinaface::{
     frame, inference, meta,
-    model::Model,
+    model::{Model, Task},
     pipeline::Pipeline,
     retinaface::{
         detector::{Detector, Parameters},
@@ -56,10 +56,9 @@ fn nothing_is_allocated_for_a_frame() {
     let strides = model.strides();
     let session = inference::Session::new(
         environment,
-        |_, _| (),
+        &|_| (),
         &model,
-        (320, 320),
-        &strides,
+        &Task::new((320, 320), &strides),
         &inference::Execution::cpu(1),
     );
     let session = Arc::new(session.expect("it loads"));
@@ -77,16 +76,16 @@ fn nothing_is_allocated_for_a_frame() {
         let mut engine = inference::OrtEngine::new(Arc::clone(&session)).expect("it runs");
         let mut detector = Detector::default();
         let (info, sample) = (info.clone(), sample.clone());
-        move |faces: &mut usize| {
+        move |faces: &mut [usize]| {
             let buffer = sample.buffer().expect("a buffer");
             let found = meta::with_frame(buffer, &info, layout, |frame| {
                 detector.detect(frame, &mut engine, &parameters)
             });
             found.expect("a frame").expect("it runs");
-            *faces = detector.faces().len();
+            faces[0] = detector.faces().len();
         }
     });
-    let pipeline = Pipeline::new(workers).expect("threads");
+    let pipeline = Pipeline::new(workers, 2, 1).expect("threads");
     let round = || {
         for _ in 0..pipeline.capacity() {
             assert!(pipeline.push(|faces| *faces = 0));

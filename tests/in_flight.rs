@@ -85,8 +85,8 @@ fn blank(sample: &gst::Sample) -> gst::Sample {
 fn frames_events_and_queries_keep_their_order() {
     let face = common::astronaut("BGR");
     let blank = blank(&face);
-    for in_flight in [0, 2, 5] {
-        let mut harness = harness(&format!("in-flight={in_flight} scale=0.5"), &face);
+    for properties in ["in-flight=0", "in-flight=2", "in-flight=5", "in-flight=8 batch-size=3"] {
+        let mut harness = harness(&format!("{properties} scale=0.5"), &face);
         let pad = harness.element().expect("a bin").static_pad("src").expect("a pad");
         let items = record(&pad);
         let mut expected = Vec::new();
@@ -121,7 +121,7 @@ fn frames_events_and_queries_keep_their_order() {
         expected.push(Item::Event(gst::EventType::Eos));
         let items = items.lock().expect("a list");
         let start = items.iter().position(|item| matches!(item, Item::Frame { .. }));
-        assert_eq!(items[start.expect("frames")..], expected, "in-flight={in_flight}");
+        assert_eq!(items[start.expect("frames")..], expected, "{properties}");
     }
 }
 
@@ -367,6 +367,7 @@ fn stress(rounds: usize) {
             }
             11 if dice >> 32 & 3 == 0 => {
                 pipeline.set_state(gst::State::Null).expect("it stops");
+                detect.set_property("batch-size", (dice >> 34 & 3) as u32);
             }
             11 => {
                 pipeline.set_state(gst::State::Ready).expect("it stops");

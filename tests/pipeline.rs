@@ -21,7 +21,8 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// A pipeline of `workers` that do `work`.
 fn pipeline(workers: usize, work: fn(&mut u64)) -> Arc<Pipeline<u64>> {
-    Arc::new(Pipeline::new((0..workers).map(|_| work)).expect("threads"))
+    let work = move |jobs: &mut [u64]| jobs.iter_mut().for_each(work);
+    Arc::new(Pipeline::new((0..workers).map(|_| work), workers, 1).expect("threads"))
 }
 
 /// Delivers until the pipeline is closed; what was delivered.
@@ -60,17 +61,42 @@ fn as_many_are_worked_on_at_once_as_there_are_workers() {
     let barrier = Arc::new(Barrier::new(3));
     let workers = (0..3).map(|_| {
         let barrier = Arc::clone(&barrier);
-        move |_: &mut u64| {
+        move |_: &mut [u64]| {
             barrier.wait();
         }
     });
-    let pipeline = Arc::new(Pipeline::new(workers).expect("threads"));
+    let pipeline = Arc::new(Pipeline::new(workers, 3, 1).expect("threads"));
     let delivered = deliver_all(&pipeline);
     for _ in 0..30 {
         assert!(pipeline.push(|_| ()));
     }
     pipeline.drain();
     assert_eq!(delivered.try_iter().count(), 30);
+}
+
+#[test]
+fn a_worker_takes_what_waits_up_to_its_batch() {
+    // The worker tells how many jobs it has, and is told when to end.
+    let (tell, told) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let worker = move |jobs: &mut [u64]| {
+        tell.send(jobs.to_vec()).expect("a receiver");
+        ended.recv_timeout(PATIENCE).expect("a sender");
+    };
+    let pipeline = Arc::new(Pipeline::new([worker], 4, 3).expect("a thread"));
+    let delivered = deliver_all(&pipeline);
+    let push = |number| assert!(pipeline.push(|job| *job = number));
+    let told = || told.recv_timeout(PATIENCE).expect("a batch");
+    push(0);
+    assert_eq!(told(), [0], "it waits for no other");
+    (1..6).for_each(push);
+    end.send(()).expect("a worker");
+    assert_eq!(told(), [1, 2, 3], "not more than a batch");
+    end.send(()).expect("a worker");
+    assert_eq!(told(), [4, 5]);
+    end.send(()).expect("a worker");
+    pipeline.drain();
+    assert_eq!(delivered.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
 
 #[test]
@@ -159,11 +185,11 @@ fn nothing_is_left_behind() {
     for jobs in 0..4 {
         let workers = (0..2).map(|_| {
             let work = Arc::clone(&work);
-            move |_: &mut u64| {
+            move |_: &mut [u64]| {
                 work.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let pipeline = Pipeline::new(workers).expect("threads");
+        let pipeline = Pipeline::new(workers, 2, 1).expect("threads");
         for _ in 0..jobs {
             assert!(pipeline.push(|_| ()));
         }

@@ -4,17 +4,21 @@
 
 mod common;
 
-use std::{fs, path::PathBuf, sync::Arc};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use gstretinaface::{
     face::Face,
-    frame,
-    inference::{self, OrtEngine, Session},
+    frame::{Colour, Layout},
+    inference::{self, Execution, OrtEngine, Session},
     meta,
-    model::Model,
+    model::{Model, Task},
     retinaface::{
-        detector::{Detector, Parameters},
-        preprocess::ScaleMethod,
+        detector::{Detector, Engine, Parameters},
+        preprocess::{Form, Pixels, ScaleMethod},
     },
 };
 
@@ -23,26 +27,50 @@ const SETS: [&[u32]; 7] = [&[8], &[16], &[32], &[8, 16], &[8, 32], &[16, 32], &[
 /// Multiples of 32, odd sizes, and one less than a cell.
 const SIZES: [(u32, u32); 6] = [(640, 480), (256, 192), (333, 217), (161, 403), (97, 65), (31, 7)];
 
-fn faces(sample: &gst::Sample, engine: &mut OrtEngine) -> Vec<Face> {
-    let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
-    let layout = frame::Layout::try_from(&info).expect("a format we read");
-    let parameters = Parameters {
-        scale_method: ScaleMethod::Bilinear,
-        // Far below what is a face, for more to compare.
-        score_threshold: 0.05,
-        iou_threshold: 0.4,
-        max_detections: 750,
-        min_face_size: 0.0,
-        max_face_size: f32::INFINITY,
-        largest_only: false,
-        margin: 0.0,
-    };
+const PARAMETERS: Parameters = Parameters {
+    scale_method: ScaleMethod::Bilinear,
+    // Far below what is a face, for more to compare.
+    score_threshold: 0.05,
+    iou_threshold: 0.4,
+    max_detections: 750,
+    min_face_size: 0.0,
+    max_face_size: f32::INFINITY,
+    largest_only: false,
+    margin: 0.0,
+};
+
+fn faces(sample: &gst::Sample, engine: &mut OrtEngine, method: ScaleMethod) -> Vec<Face> {
+    batch_faces(&[sample], engine, method).remove(0)
+}
+
+/// The faces in each of the pictures, which one run looks at.
+fn batch_faces(
+    samples: &[&gst::Sample],
+    engine: &mut OrtEngine,
+    method: ScaleMethod,
+) -> Vec<Vec<Face>> {
     let mut detector = Detector::default();
-    let buffer = sample.buffer().expect("a buffer");
-    meta::with_frame(buffer, &info, layout, |frame| detector.detect(frame, engine, &parameters))
-        .expect("a frame")
-        .expect("it runs");
-    detector.faces().to_vec()
+    for (item, sample) in samples.iter().enumerate() {
+        let (info, layout) = format(sample);
+        let buffer = sample.buffer().expect("a buffer");
+        meta::with_frame(buffer, &info, layout, |frame| {
+            detector.preprocess(frame, engine, item, method);
+        })
+        .expect("a frame");
+    }
+    engine.run().expect("it runs");
+    let faces = samples.iter().enumerate().map(|(item, sample)| {
+        let (info, _) = format(sample);
+        detector.postprocess((info.width(), info.height()), engine, item, &PARAMETERS);
+        detector.faces().to_vec()
+    });
+    faces.collect()
+}
+
+fn format(sample: &gst::Sample) -> (gst_video::VideoInfo, Layout) {
+    let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
+    let layout = Layout::try_from(&info).expect("a format we read");
+    (info, layout)
 }
 
 fn numbers(face: &Face) -> Vec<f32> {
@@ -50,6 +78,36 @@ fn numbers(face: &Face) -> Vec<f32> {
     let landmarks = face.landmarks.expect("the network gives landmarks").0;
     let points = landmarks.iter().flat_map(|point| [point.x, point.y]);
     [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max].into_iter().chain(points).collect()
+}
+
+fn assert_same(found: &[Face], expected: &[Face], place: &str) {
+    assert_eq!(found.len(), expected.len(), "{place}");
+    for (found, expected) in found.iter().zip(expected) {
+        let score = |face: &Face| face.confidence.expect("a confidence");
+        let difference = (score(found) - score(expected)).abs();
+        assert!(difference <= 1e-4, "{place}: score differs by {difference}");
+        for (found, expected) in numbers(found).iter().zip(numbers(expected)) {
+            let difference = (found - expected).abs();
+            assert!(difference <= 0.01, "{place}: {found} for {expected}");
+        }
+    }
+}
+
+/// A picture, scaled to `size` if one is given.
+fn decoded(path: &Path, format: &str, size: Option<(u32, u32)>) -> gst::Sample {
+    let size = size.map(|(width, height)| format!(",width={width},height={height}"));
+    let decoded = common::run(&format!(
+        "filesrc location=\"{}\" ! pngdec ! videoconvert ! videoscale add-borders=false ! \
+         video/x-raw,format={format},pixel-aspect-ratio=1/1{} ! appsink name=sink",
+        path.display(),
+        size.unwrap_or_default(),
+    ));
+    decoded.expect("a picture").remove(0)
+}
+
+fn model() -> Model {
+    let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
+    Model::parse(&model).expect("a RetinaFace network")
 }
 
 #[test]
@@ -60,58 +118,160 @@ fn every_set_of_strides_at_every_size() {
         let images: Vec<PathBuf> = images.map(|entry| entry.path()).collect();
         pictures.extend(images.into_iter().filter(|path| path.extension() == Some("png".as_ref())));
     }
-    let pictures: Vec<_> = pictures
-        .iter()
-        .map(|path| {
-            let decoded = common::run(&format!(
-                "filesrc location=\"{}\" ! pngdec ! videoconvert ! video/x-raw,format=BGR ! \
-                 appsink name=sink",
-                path.display()
-            ));
-            decoded.expect("a picture").remove(0)
-        })
-        .collect();
-    let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    let model = Model::parse(&model).expect("a RetinaFace network");
+    let pictures: Vec<_> = pictures.iter().map(|path| decoded(path, "BGR", None)).collect();
+    let model = model();
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
     let engine = |session| OrtEngine::new(Arc::new(session)).expect("it runs");
 
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let original = Session::as_it_is(
-                environment,
-                &model,
-                size,
-                strides,
-                &inference::Execution::cpu(1),
-            );
-            let specialised = Session::specialised(
-                environment,
-                &model,
-                size,
-                strides,
-                &inference::Execution::cpu(1),
-            );
+            let (task, cpu) = (Task::new(size, strides), Execution::cpu(1));
+            let original = Session::as_it_is(environment, &model, &task, &cpu);
+            let specialised = Session::specialised(environment, &|_| (), &model, &task, &cpu);
             let mut original = engine(original.expect("it loads"));
             let mut specialised = engine(specialised.expect("it is rewritten and loads"));
             for (index, picture) in pictures.iter().enumerate() {
                 let place = format!("picture {index}, {size:?}, strides {strides:?}");
-                let expected = faces(picture, &mut original);
-                let found = faces(picture, &mut specialised);
-                assert_eq!(found.len(), expected.len(), "{place}");
-                for (found, expected) in found.iter().zip(&expected) {
-                    let score = |face: &Face| face.confidence.expect("a confidence");
-                    let difference = (score(found) - score(expected)).abs();
-                    assert!(difference <= 1e-4, "{place}: score differs by {difference}");
-                    for (found, expected) in numbers(found).iter().zip(numbers(expected)) {
-                        let difference = (found - expected).abs();
-                        assert!(difference <= 0.01, "{place}: {found} for {expected}");
-                    }
-                    compared += 1;
-                }
+                let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
+                let found = faces(picture, &mut specialised, ScaleMethod::Bilinear);
+                assert_same(&found, &expected, &place);
+                compared += found.len();
             }
         }
     }
     assert!(compared > 20, "only {compared} faces");
+}
+
+/// What GPUs are given, compared with what the CPU is given.
+#[test]
+fn pixels_give_what_planes_give() {
+    common::init();
+    let (model, cpu) = (model(), Execution::cpu(1));
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let engine = |task: &Task| {
+        let session = Session::specialised(environment, &|_| (), &model, task, &cpu);
+        OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs")
+    };
+    let formats = [
+        "BGR", "RGB", "BGRx", "RGBx", "xBGR", "xRGB", "BGRA", "RGBA", "ABGR", "ARGB", "GRAY8",
+        "NV12", "YUY2",
+    ];
+    // At its own size a frame is the same in both forms, and larger to within the rounding of where
+    // pixels are looked for.
+    let mut compared = 0;
+    for format_name in formats {
+        let picture = decoded(&common::media("astronaut.png"), format_name, Some((301, 257)));
+        let (info, layout) = format(&picture);
+        let source = (info.width(), info.height());
+        for (size, method) in [
+            (source, ScaleMethod::Bilinear),
+            ((602, 514), ScaleMethod::Bilinear),
+            ((602, 514), ScaleMethod::Nearest),
+            ((449, 400), ScaleMethod::Bilinear),
+        ] {
+            let planes = Task::new(size, &[8, 16, 32]);
+            let form = Pixels::least(&layout, source, size, method);
+            assert_eq!(form.size, source, "nothing is resized before the copy");
+            let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
+            let expected = faces(&picture, &mut engine(&planes), method);
+            let found = faces(&picture, &mut engine(&pixels), method);
+            let place = format!("{format_name} at {size:?}");
+            match layout.colour {
+                Colour::Rgb => assert_same(&found, &expected, &place),
+                // Colours are rounded when they are converted.
+                _ => assert_alike(&found, &expected, &place),
+            }
+            compared += found.len();
+        }
+        // Made smaller, pixels are rounded before they are copied.
+        let size = (150, 128);
+        let form = Pixels::least(&layout, source, size, ScaleMethod::Bilinear);
+        assert_eq!((form.size, form.channels), (size, 3));
+        let planes = Task::new(size, &[8, 16, 32]);
+        let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
+        let expected = faces(&picture, &mut engine(&planes), ScaleMethod::Bilinear);
+        let found = faces(&picture, &mut engine(&pixels), ScaleMethod::Bilinear);
+        assert_alike(&found, &expected, &format!("{format_name} at {size:?}"));
+    }
+    assert!(compared >= 4 * formats.len(), "only {compared} faces");
+}
+
+/// Networks of the other family, of which no mean is subtracted.
+#[test]
+fn pixels_give_what_planes_give_to_other_networks() {
+    common::init();
+    let test = "pixels_give_what_planes_give_to_other_networks";
+    let Some(shared) = common::shared(test) else { return };
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let cpu = Execution::cpu(1);
+    let picture = decoded(&common::media("astronaut.png"), "RGBx", None);
+    let (info, layout) = format(&picture);
+    let source = (info.width(), info.height());
+    for name in ["16.onnx", "16and32.onnx", "8and16.onnx"] {
+        let model = fs::read(shared.join("models").join(name)).expect("a network");
+        let model = Model::parse(&model).expect("a RetinaFace network");
+        for size in [source, (600, 700)] {
+            let planes = Task::new(size, &model.strides());
+            let form = Pixels::least(&layout, source, size, ScaleMethod::Bilinear);
+            let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
+            let [expected, found] = [planes, pixels].map(|task| {
+                let session = Session::specialised(environment, &|_| (), &model, &task, &cpu);
+                let session = Arc::new(session.expect("it loads"));
+                faces(
+                    &picture,
+                    &mut OrtEngine::new(session).expect("it runs"),
+                    PARAMETERS.scale_method,
+                )
+            });
+            assert!(!found.is_empty());
+            assert_alike(&found, &expected, &format!("{name} at {size:?}"));
+        }
+    }
+}
+
+/// The faces that are sure are the same to within rounding.
+fn assert_alike(found: &[Face], expected: &[Face], place: &str) {
+    let sure = |faces: &[Face]| -> Vec<Face> {
+        faces.iter().filter(|face| face.confidence.is_some_and(|c| c > 0.6)).copied().collect()
+    };
+    let (found, expected) = (sure(found), sure(expected));
+    assert_eq!(found.len(), expected.len(), "{place}");
+    for (found, expected) in found.iter().zip(&expected) {
+        let iou = found.bounds.iou(&expected.bounds);
+        assert!(iou >= 0.98, "{place}: IoU {iou}");
+    }
+}
+
+#[test]
+fn a_batch_gives_what_single_frames_give() {
+    common::init();
+    let (model, cpu) = (model(), Execution::cpu(1));
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let engine = |task: &Task| {
+        let session = Session::specialised(environment, &|_| (), &model, task, &cpu);
+        OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs")
+    };
+    let size = (320, 240);
+    let pictures = ["astronaut.png", "coffee.png", "astronaut.png"].map(common::media);
+    let sizes = [(320, 240), (500, 400), (320, 320)];
+    let pictures: Vec<_> =
+        pictures.iter().zip(sizes).map(|(path, size)| decoded(path, "BGR", Some(size))).collect();
+    let pixels = Pixels { size, channels: 3, order: [0, 1, 2], method: ScaleMethod::Bilinear };
+    for form in [Form::Planes, Form::Pixels(pixels)] {
+        let one = Task { form, ..Task::new(size, &[8, 16, 32]) };
+        let mut single = engine(&one);
+        let mut batch = engine(&Task { batch: 4, ..one });
+        let pictures: Vec<_> = match form {
+            Form::Planes => pictures.iter().collect(),
+            // Pixels that are copied as they are have one size.
+            Form::Pixels(_) => vec![&pictures[0], &pictures[0]],
+        };
+        let found = batch_faces(&pictures, &mut batch, ScaleMethod::Bilinear);
+        for (found, picture) in found.iter().zip(pictures) {
+            let expected = faces(picture, &mut single, ScaleMethod::Bilinear);
+            assert_same(found, &expected, &format!("{form:?}"));
+        }
+        assert!(!found[0].is_empty());
+    }
 }

@@ -2,11 +2,18 @@
 
 //! Running networks with ONNX Runtime.
 
+mod choose;
+mod engine;
+mod gpu;
 mod library;
 mod provider;
 mod session;
+mod tensorrt;
 
+pub use choose::{Choice, choose};
+pub use engine::OrtEngine;
+pub use gpu::has_nvidia_gpu;
 pub use library::{LibraryError, Log, environment, set_plugin_folder};
 pub use ort::logging::LogLevel;
-pub use provider::{Execution, Precision, Provider, ProviderError, has_nvidia_gpu};
-pub use session::{Choice, LoadError, OrtEngine, Session, SpecialisedError};
+pub use provider::{Execution, Precision, Provider, ProviderError};
+pub use session::{LoadError, Notice, Session, SpecialisedError, Tell};

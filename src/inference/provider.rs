@@ -2,7 +2,13 @@
 
 //! What computes a network: ONNX Runtime's execution providers.
 
-use std::{fmt, fs::File, io::Read, path::Path, thread};
+use std::{
+    fmt,
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+    thread,
+};
 
 use ort::{
     ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider},
@@ -10,7 +16,15 @@ use ort::{
 };
 use thiserror::Error;
 
-use super::library;
+use super::{gpu::Stream, library, tensorrt};
+
+/// Frames in one run on a GPU, where nobody says how many.
+const GPU_BATCH: usize = 8;
+
+/// Most memory that ONNX Runtime takes of a GPU for one session: so much, and so much for each pixel
+/// of each frame of a run. The largest networks of the kind, ResNet-50's, take a few hundred bytes.
+const GPU_MEMORY: usize = 1 << 30;
+const GPU_MEMORY_A_PIXEL: usize = 1 << 10;
 
 /// An execution provider of ONNX Runtime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,10 +53,32 @@ pub struct Execution {
     /// Which of the provider's devices.
     pub device: u32,
     pub precision: Precision,
-    /// Of the CPU, for one frame; 0: as many as cores, or one where several frames run at once.
+    /// Of the CPU, for one run; 0: as many as cores, or one where several runs go on at once.
     pub threads: usize,
-    /// How many frames run at once.
+    /// Frames in flight.
     pub frames: usize,
+    /// Frames in one run, at most; 0: as suits the provider.
+    pub batch: usize,
+    /// Whether a GPU's work is recorded once and then replayed as a whole, where that can be.
+    pub cuda_graphs: bool,
+    /// The folder where TensorRT's engines are kept; not kept where there is none.
+    pub engines: Option<PathBuf>,
+    /// Whether TensorRT may take minutes to build an engine that is not there.
+    pub build: bool,
+}
+
+/// What a session on a GPU needs besides.
+pub(super) struct Gpu<'a> {
+    pub stream: &'a Stream,
+    /// That one run looks at.
+    pub pixels: usize,
+    pub engines: Option<Engines<'a>>,
+}
+
+/// Where TensorRT keeps what it builds.
+pub(super) struct Engines<'a> {
+    pub folder: &'a Path,
+    pub timings: &'a Path,
 }
 
 /// A provider that does not serve.
@@ -60,7 +96,16 @@ pub enum ProviderError {
     Damaged { provider: Provider, library: String, why: String },
     #[error("{provider} cannot compute in {precision:?}: set precision to auto or fp32")]
     Precision { provider: Provider, precision: Precision },
-    #[error("{provider} (device {device}) does not run: {why}")]
+    #[error("{provider} needs an NVIDIA GPU: {why}")]
+    NoDevice { provider: Provider, why: String },
+    #[error("TensorRT is not installed: there is no {library} where libraries are looked for")]
+    NoTensorRt { library: &'static str },
+    #[error(
+        "TensorRT has no engine for this network, size and GPU yet, and building one takes minutes: \
+         set tensorrt-build, or set execution-provider to tensorrt once"
+    )]
+    NoEngine,
+    #[error("{provider} (device {device}) does not run: {why}{}", missing(.why))]
     Refused { provider: Provider, device: u32, why: String },
     #[error(
         "{provider} (device {device}) gives wrong answers: {difference} of their size away from the \
@@ -82,7 +127,13 @@ impl fmt::Display for Provider {
 
 impl Provider {
     /// Those that auto chooses from, the best first, the CPU left out.
-    pub const ACCELERATORS: [Provider; 2] = [Provider::Cuda, Provider::OpenVino];
+    pub const ACCELERATORS: [Provider; 3] =
+        [Provider::TensorRt, Provider::Cuda, Provider::OpenVino];
+
+    /// Whether it computes on an NVIDIA GPU.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Cuda | Self::TensorRt)
+    }
 
     /// The library that ONNX Runtime loads for it, from its own folder.
     fn library(self) -> Option<&'static str> {
@@ -132,7 +183,16 @@ impl Provider {
                 Err(_) => (),
             }
         }
-        if built { Ok(()) } else { Err(ProviderError::NotBuilt { provider: self }) }
+        if !built {
+            return Err(ProviderError::NotBuilt { provider: self });
+        }
+        // ONNX Runtime's GPU build brings its side of TensorRT, but not TensorRT.
+        match self {
+            Self::TensorRt if tensorrt::version().is_none() => {
+                Err(ProviderError::NoTensorRt { library: tensorrt::LIBRARIES[0] })
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -144,9 +204,39 @@ impl ProviderError {
             | Self::Missing { provider, .. }
             | Self::Damaged { provider, .. }
             | Self::Precision { provider, .. }
+            | Self::NoDevice { provider, .. }
             | Self::Refused { provider, .. }
             | Self::Wrong { provider, .. } => provider,
+            Self::NoTensorRt { .. } | Self::NoEngine => Provider::TensorRt,
         }
+    }
+
+    /// Whether nobody has asked for it by installing it.
+    pub fn is_absence(&self) -> bool {
+        matches!(
+            self,
+            Self::NotBuilt { .. }
+                | Self::Missing { .. }
+                | Self::NoDevice { .. }
+                | Self::NoTensorRt { .. }
+                | Self::NoEngine
+        )
+    }
+}
+
+/// What is to be installed where ONNX Runtime does not find one of NVIDIA's libraries.
+fn missing(why: &str) -> &'static str {
+    let names = |libraries: &[&str]| {
+        why.contains("cannot open shared object") && libraries.iter().any(|name| why.contains(name))
+    };
+    if names(&["libcudnn"]) {
+        "; install cuDNN, in the version that this ONNX Runtime was built for"
+    } else if names(&["libcublas", "libcudart", "libcufft", "libcurand", "libnvrtc"]) {
+        "; install CUDA, in the version that this ONNX Runtime was built for"
+    } else if names(&["libnvinfer", "libnvonnxparser"]) {
+        "; install TensorRT, in the version that this ONNX Runtime was built for"
+    } else {
+        ""
     }
 }
 
@@ -164,8 +254,36 @@ fn damage(path: &Path) -> std::io::Result<Option<String>> {
 impl Execution {
     /// On the CPU, one frame at a time.
     pub fn cpu(threads: usize) -> Self {
-        let (provider, precision) = (Provider::Cpu, Precision::Auto);
-        Self { provider, device: 0, precision, threads, frames: 1 }
+        Self {
+            provider: Provider::Cpu,
+            device: 0,
+            precision: Precision::Auto,
+            threads,
+            frames: 1,
+            batch: 1,
+            cuda_graphs: true,
+            engines: None,
+            build: false,
+        }
+    }
+
+    /// Frames in one run, at most.
+    pub fn batch(&self) -> usize {
+        let batch = match self.batch {
+            0 if self.provider.is_gpu() => GPU_BATCH,
+            0 => 1,
+            batch => batch,
+        };
+        batch.clamp(1, self.frames.max(1))
+    }
+
+    /// How many runs go on at once: with batches two, of which one is copied or decoded while the
+    /// other is computed, or more where that many frames are in flight.
+    pub fn runs(&self) -> usize {
+        match self.batch() {
+            1 => self.frames.max(1),
+            batch => self.frames.div_ceil(batch).max(2),
+        }
     }
 
     /// The same for all that one session serves.
@@ -176,22 +294,31 @@ impl Execution {
                 let precision = if exact { Precision::Auto } else { self.precision };
                 Self { precision, ..Self::cpu(self.pool()) }
             }
-            _ => self.clone(),
+            Provider::OpenVino => {
+                let (provider, precision, threads) = (self.provider, self.precision, self.threads);
+                Self { provider, precision, frames: self.runs(), ..Self::cpu(threads) }
+            }
+            // Each engine has its own.
+            Provider::Cuda | Provider::TensorRt => self.clone(),
         }
     }
 
     /// ONNX Runtime's own threads, which share the work on the CPU; 0: as many as cores.
     fn pool(&self) -> usize {
-        match self.frames {
+        match self.runs() {
             _ if self.provider != Provider::Cpu => 1,
-            0 | 1 => self.threads,
+            1 => self.threads,
             // All workers run one session, and are themselves among its threads.
-            frames => frames * self.threads.saturating_sub(1) + 1,
+            runs => runs * self.threads.saturating_sub(1) + 1,
         }
     }
 
-    /// Sets a session up for it.
-    pub(super) fn apply(&self, builder: SessionBuilder) -> Result<SessionBuilder, ProviderError> {
+    /// Sets a session up for it. `gpu` is needed where it runs on one.
+    pub(super) fn apply(
+        &self,
+        builder: SessionBuilder,
+        gpu: Option<Gpu>,
+    ) -> Result<SessionBuilder, ProviderError> {
         let refused = |err: ort::Error| self.refused(&err.to_string());
         let wrong_precision = || {
             let Self { provider, precision, .. } = *self;
@@ -199,40 +326,63 @@ impl Execution {
         };
         let builder = builder.with_intra_threads(self.pool()).map_err(|err| refused(err.into()))?;
         let device = self.device as i32;
-        let provider = match (self.provider, self.precision) {
-            (Provider::Cpu, Precision::Auto | Precision::Fp32) => return Ok(builder),
-            (Provider::Cpu, _) => return wrong_precision(),
-            (Provider::Cuda, Precision::Auto | Precision::Fp32) => ep::CUDA::default()
+        let cuda = |gpu: &Gpu| {
+            let cuda = ep::CUDA::default()
                 .with_device_id(device)
                 .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-                .with_tf32(self.precision == Precision::Auto)
-                .build(),
-            (Provider::Cuda, _) => return wrong_precision(),
-            (Provider::TensorRt, precision) => ep::TensorRT::default()
-                .with_device_id(device)
-                .with_fp16(matches!(precision, Precision::Auto | Precision::Fp16))
-                .with_bf16(precision == Precision::Bf16)
-                .build(),
-            (Provider::OpenVino, Precision::Fp16) => return wrong_precision(),
-            (Provider::OpenVino, precision) => {
-                let threads = match (self.frames, self.threads) {
+                .with_memory_limit(GPU_MEMORY + GPU_MEMORY_A_PIXEL * gpu.pixels)
+                .with_tf32(self.precision != Precision::Fp32);
+            // SAFETY: the session owns the stream and is dropped before it.
+            unsafe { cuda.with_compute_stream(gpu.stream.as_ptr()) }
+        };
+        let providers = match (self.provider, self.precision, &gpu) {
+            (Provider::Cpu, Precision::Auto | Precision::Fp32, _) => return Ok(builder),
+            (Provider::Cpu, ..) => return wrong_precision(),
+            (Provider::Cuda | Provider::TensorRt, _, None) => {
+                return Err(self.refused("no GPU was made ready"));
+            }
+            (Provider::Cuda, Precision::Auto | Precision::Fp32, Some(gpu)) => {
+                vec![cuda(gpu).with_cuda_graph(self.cuda_graphs).build()]
+            }
+            (Provider::Cuda, ..) => return wrong_precision(),
+            (Provider::TensorRt, precision, Some(gpu)) => {
+                let mut tensorrt = ep::TensorRT::default()
+                    .with_device_id(device)
+                    .with_fp16(matches!(precision, Precision::Auto | Precision::Fp16))
+                    .with_bf16(precision == Precision::Bf16)
+                    .with_cuda_graph(self.cuda_graphs);
+                if let Some(Engines { folder, timings }) = &gpu.engines {
+                    tensorrt = tensorrt
+                        .with_engine_cache(true)
+                        .with_engine_cache_path(folder.display())
+                        .with_timing_cache(true)
+                        .with_timing_cache_path(timings.display());
+                }
+                // SAFETY: the session owns the stream and is dropped before it.
+                let tensorrt = unsafe { tensorrt.with_compute_stream(gpu.stream.as_ptr()) };
+                // For what TensorRT leaves over.
+                vec![tensorrt.build(), cuda(gpu).build()]
+            }
+            (Provider::OpenVino, Precision::Fp16, _) => return wrong_precision(),
+            (Provider::OpenVino, precision, _) => {
+                let runs = self.runs();
+                let threads = match (runs, self.threads) {
                     (1, 0) => thread::available_parallelism().map_or(1, usize::from),
-                    (frames, threads) => frames * threads.max(1),
+                    (runs, threads) => runs * threads.max(1),
                 };
                 let hint = if precision == Precision::Bf16 { "bf16" } else { "f32" };
                 let config = format!(
-                    r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"{}"}}}}"#,
-                    self.frames
+                    r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"{runs}"}}}}"#,
                 );
-                ep::OpenVINO::default()
+                let openvino = ep::OpenVINO::default()
                     .with_device_type("CPU")
-                    .with_arbitrary_config("load_config", config)
-                    .build()
+                    .with_arbitrary_config("load_config", config);
+                vec![openvino.build()]
             }
         };
-        builder
-            .with_execution_providers([provider.error_on_failure()])
-            .map_err(|err| refused(err.into()))
+        let providers: Vec<_> =
+            providers.into_iter().map(|provider| provider.error_on_failure()).collect();
+        builder.with_execution_providers(providers).map_err(|err| refused(err.into()))
     }
 
     pub(super) fn refused(&self, why: &str) -> ProviderError {
@@ -246,13 +396,9 @@ impl Execution {
         match (self.provider, self.precision) {
             (Provider::Cpu, _) | (_, Precision::Fp32) => 0.001,
             (Provider::OpenVino, Precision::Auto) => 0.001,
-            (Provider::Cuda, _) => 0.01,
+            // TF32 has three bits more than bf16.
+            (Provider::Cuda, _) => 0.02,
             _ => 0.1,
         }
     }
-}
-
-/// Whether there is an NVIDIA GPU with a driver here, in a PC or a Jetson.
-pub fn has_nvidia_gpu() -> bool {
-    ["/dev/nvidiactl", "/dev/nvhost-ctrl-gpu", "/dev/nvgpu"].iter().any(|p| Path::new(p).exists())
 }

@@ -1,31 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A network loaded for one input size, and what runs it.
+//! A network loaded for one task.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
 
 use ort::{
-    AsPointer,
     environment::Environment,
     logging::LogLevel,
     memory::Allocator,
-    ortsys,
-    session::{
-        IoBinding,
-        builder::{GraphOptimizationLevel, SessionBuilder},
-    },
+    session::builder::{GraphOptimizationLevel, SessionBuilder},
     value::Tensor,
 };
 use thiserror::Error;
 
-use super::{Execution, Log, Precision, Provider, ProviderError};
+use super::{
+    Execution, Provider, ProviderError,
+    gpu::Stream,
+    provider::{Engines, Gpu},
+    tensorrt::Place,
+};
 use crate::{
-    model::{Model, NotSpecialised, Specialised, cpu_lanes},
-    retinaface::{
-        decode::Outputs,
-        detector::{Engine, EngineError},
-        heads::Heads,
-    },
+    model::{Model, NotSpecialised, Specialised, Task, cpu_lanes},
+    retinaface::{detector::EngineError, heads::Heads, preprocess::Form},
 };
 
 /// A network does not load or does not answer as RetinaFace does.
@@ -36,12 +36,14 @@ pub enum LoadError {
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error("the network does not run at {width}×{height} pixels: {source}")]
-    Run { width: u32, height: u32, source: ort::Error },
+    Run { width: u32, height: u32, source: EngineError },
     #[error(
         "the network's output {name} has {found} values for {width}×{height} pixels, where a \
          RetinaFace has {needed} or more"
     )]
     Output { name: String, width: u32, height: u32, found: usize, needed: usize },
+    #[error("the network as it is looks at one frame a run")]
+    Batch,
 }
 
 /// The rewritten form of a network does not serve.
@@ -53,39 +55,44 @@ pub enum SpecialisedError {
     Loading(#[from] LoadError),
 }
 
-/// A network loaded for one input size. Any number of engines may run on it at once.
-pub struct Session {
-    session: ort::session::Session,
-    input: String,
-    outputs: Vec<(String, Vec<i64>)>,
-    input_size: (u32, u32),
-    mean: [f32; 3],
-    heads: Heads,
+/// What there is to be told while a network is loaded.
+pub enum Notice<'a> {
+    Message(LogLevel, &'a str),
+    /// TensorRT begins to build an engine, which takes minutes.
+    Building(&'a Task),
+    /// It has ended, with or without an engine.
+    Built(&'a Task, Duration, Result<(), &'a LoadError>),
 }
 
-/// What was wanted of [`Session::choose`], and what came of it.
-pub struct Choice {
-    pub session: Arc<Session>,
-    /// What the session runs on.
-    pub execution: Execution,
-    /// What would have been better but does not serve.
-    pub refusals: Vec<ProviderError>,
+/// Where notices go.
+pub type Tell<'a> = &'a dyn Fn(Notice);
+
+/// A network loaded for one task. Any number of engines may run on it at once, but on a GPU only one.
+pub struct Session {
+    pub(super) session: ort::session::Session,
+    /// What it is for. Where the network was not rewritten, it takes planes.
+    pub(super) task: Task,
+    pub(super) input: String,
+    pub(super) outputs: Vec<(String, Vec<i64>)>,
+    pub(super) mean: [f32; 3],
+    pub(super) heads: Heads,
+    pub(super) specialised: bool,
+    /// Where it runs on a GPU. Dropped after the session that uses it.
+    pub(super) stream: Option<Stream>,
 }
 
 /// What tells one session from another.
 #[derive(Clone)]
 struct Key {
     model: Weak<Model>,
-    input_size: (u32, u32),
-    strides: Vec<u32>,
+    task: Task,
     execution: Execution,
 }
 
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         Weak::ptr_eq(&self.model, &other.model)
-            && self.input_size == other.input_size
-            && self.strides == other.strides
+            && self.task == other.task
             && self.execution == other.execution
     }
 }
@@ -100,19 +107,25 @@ static LOADED: Mutex<Vec<Arc<Loaded>>> = Mutex::new(Vec::new());
 
 impl Session {
     /// The session for these, loaded with [`Self::new`] unless somebody in this process uses it
-    /// already.
+    /// already. Those on GPUs are not shared: each has a stream, and a place for its inputs there.
     pub fn shared(
         environment: &Environment,
-        log: Log,
+        tell: Tell,
         model: &Arc<Model>,
-        input_size: (u32, u32),
-        strides: &[u32],
+        task: &Task,
         execution: &Execution,
     ) -> Result<Arc<Self>, LoadError> {
-        let model_key = Arc::downgrade(model);
-        let strides_key = strides.to_vec();
-        let served = execution.session();
-        let key = Key { model: model_key, input_size, strides: strides_key, execution: served };
+        let new = || {
+            let (width, height) = task.size;
+            let loading = format!("Loading the network for {width}×{height} pixels");
+            tell(Notice::Message(LogLevel::Info, &loading));
+            Self::new(environment, tell, model, task, execution).map(Arc::new)
+        };
+        if execution.provider.is_gpu() {
+            return new();
+        }
+        let execution = execution.session();
+        let key = Key { model: Arc::downgrade(model), task: task.clone(), execution };
         let entry = {
             let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
             // An entry that somebody else has at hand is about to get its session.
@@ -129,135 +142,95 @@ impl Session {
         if let Some(session) = session.upgrade() {
             return Ok(session);
         }
-        let (width, height) = input_size;
-        log(LogLevel::Info, &format!("Loading the network for {width}×{height} pixels"));
-        let new = Arc::new(Self::new(environment, log, model, input_size, strides, execution)?);
+        let new = new()?;
         *session = Arc::downgrade(&new);
         Ok(new)
     }
 
-    /// [`Self::shared`] on `provider`, or on the best one that works (`None`). A provider works if it
-    /// gives the CPU's answer. `rest` says everything else.
-    pub fn choose(
-        environment: &Environment,
-        log: Log,
-        model: &Arc<Model>,
-        input_size: (u32, u32),
-        strides: &[u32],
-        provider: Option<Provider>,
-        rest: &Execution,
-    ) -> Result<Choice, LoadError> {
-        let load = |provider| {
-            let execution = Execution { provider, ..rest.clone() };
-            Self::shared(environment, log, model, input_size, strides, &execution)
-                .map(|session| (session, execution))
-        };
-        let mut refusals = Vec::new();
-        let wanted = match &provider {
-            Some(provider) => std::slice::from_ref(provider),
-            None => &Provider::ACCELERATORS,
-        };
-        for &wanted in wanted.iter().filter(|&&provider| provider != Provider::Cpu) {
-            let chosen = wanted.find().map_err(LoadError::from).and_then(|()| {
-                let (session, execution) = load(wanted)?;
-                let cpu = Execution::cpu(1);
-                let cpu = Self::shared(environment, log, model, input_size, strides, &cpu)?;
-                verify(&session, &cpu, &execution, log)?;
-                Ok((session, execution))
-            });
-            let refusal = match chosen {
-                Ok((session, execution)) => return Ok(Choice { session, execution, refusals }),
-                Err(LoadError::Provider(refusal)) => refusal,
-                Err(err) => {
-                    Execution { provider: wanted, ..rest.clone() }.refused(&err.to_string())
-                }
-            };
-            if provider.is_some() {
-                return Err(refusal.into());
-            }
-            log(LogLevel::Info, &format!("{wanted} is not used: {refusal}"));
-            refusals.push(refusal);
-        }
-        let (session, execution) = match provider {
-            Some(_) => load(Provider::Cpu)?,
-            // A precision that others have is no reason to do without faces.
-            None => {
-                let rest = Execution { precision: Precision::Auto, ..rest.clone() };
-                let execution = Execution { provider: Provider::Cpu, ..rest };
-                let session =
-                    Self::shared(environment, log, model, input_size, strides, &execution)?;
-                (session, execution)
-            }
-        };
-        Ok(Choice { session, execution, refusals })
-    }
-
-    /// Loads the levels of `strides` of `model` for an input of `input_size` (width, height), to
-    /// run as `execution` says, with threads that sleep when there is nothing to do.
+    /// Loads `model` for `task`, to run as `execution` says, with threads that sleep when there is
+    /// nothing to do.
     ///
-    /// The network is rewritten for just that where possible; where not, `log` is told and it runs
-    /// as it is.
+    /// The network is rewritten for just that where possible; where not, there is a notice and it
+    /// runs as it is.
     pub fn new(
         environment: &Environment,
-        log: Log,
+        tell: Tell,
         model: &Model,
-        input_size: (u32, u32),
-        strides: &[u32],
+        task: &Task,
         execution: &Execution,
     ) -> Result<Self, LoadError> {
-        Self::specialised(environment, model, input_size, strides, execution).or_else(|why| {
-            log(LogLevel::Warning, &format!("The network runs as it is, which is slower: {why}"));
-            Self::as_it_is(environment, model, input_size, strides, execution)
-        })
+        let why = match Self::specialised(environment, tell, model, task, execution) {
+            Ok(session) => return Ok(session),
+            Err(SpecialisedError::Loading(err)) if execution.provider != Provider::Cpu => {
+                return Err(err);
+            }
+            Err(why) => why,
+        };
+        let slower = format!("The network runs as it is, which is slower: {why}");
+        tell(Notice::Message(LogLevel::Warning, &slower));
+        Self::as_it_is(environment, model, task, execution)
     }
 
     /// [`Self::new`] with the network rewritten, or why it cannot be.
     pub fn specialised(
         environment: &Environment,
+        tell: Tell,
         model: &Model,
-        input_size: (u32, u32),
-        strides: &[u32],
+        task: &Task,
         execution: &Execution,
     ) -> Result<Self, SpecialisedError> {
-        let (width, height) = input_size;
         let lanes = if execution.provider == Provider::Cpu { cpu_lanes() } else { 1 };
-        let network = model.specialise(width, height, strides, lanes)?;
-        let builder = builder(environment, execution)?;
-        let Specialised { model: file, outputs, heads } = network;
-        Ok(Self::load(builder, model, &file, &outputs, heads, input_size)?)
+        let Specialised { model: file, input, outputs, heads } = model.specialise(task, lanes)?;
+        let stream = stream(execution)?;
+        let place = match (&stream, &execution.engines) {
+            (Some(stream), Some(cache)) if execution.provider == Provider::TensorRt => {
+                let place = Place::new(cache, &file, task, execution.precision, stream);
+                Some(place.map_err(|why| execution.refused(&why)).map_err(LoadError::from)?)
+            }
+            _ => None,
+        };
+        let load = |folder: Option<&Path>| -> Result<ort::session::Session, LoadError> {
+            let engines = place.as_ref().zip(folder);
+            let engines =
+                engines.map(|(place, folder)| Engines { folder, timings: &place.timings });
+            let builder = builder(environment, execution, task, stream.as_ref(), engines)?;
+            Ok({ builder }.commit_from_memory(&file)?)
+        };
+        let session = match &place {
+            Some(place) if place.is_built() => load(Some(&place.folder)),
+            _ if execution.provider == Provider::TensorRt => {
+                build(execution, tell, task, place.as_ref(), load)
+            }
+            _ => load(None),
+        }?;
+        let (task, mean) = (task.clone(), model.mean());
+        Ok(Self { session, task, input, outputs, mean, heads, specialised: true, stream })
     }
 
-    /// [`Self::new`] with the network as its file has it.
+    /// [`Self::new`] with the network as its file has it: it takes planes, and one frame a run.
     pub fn as_it_is(
         environment: &Environment,
         model: &Model,
-        input_size: (u32, u32),
-        strides: &[u32],
+        task: &Task,
         execution: &Execution,
     ) -> Result<Self, LoadError> {
-        let heads = model.heads(input_size.0, input_size.1, strides);
-        let builder = builder(environment, execution)?;
-        Self::load(builder, model, model.bytes(), model.output_names(), heads, input_size)
-    }
-
-    /// Width and height of the network's input.
-    pub fn input_size(&self) -> (u32, u32) {
-        self.input_size
-    }
-
-    /// Loads `file`, the network of `model` or a rewritten form of it.
-    fn load(
-        mut builder: SessionBuilder,
-        model: &Model,
-        file: &[u8],
-        outputs: &[String],
-        heads: Heads,
-        (width, height): (u32, u32),
-    ) -> Result<Self, LoadError> {
-        let mut session = builder.commit_from_memory(file)?;
+        if task.batch != 1 {
+            return Err(LoadError::Batch);
+        }
+        let task = Task { form: Form::Planes, ..task.clone() };
+        // A first run tells the outputs' shapes; graphs would keep its addresses.
+        let execution = Execution { cuda_graphs: false, ..execution.clone() };
+        let (width, height) = task.size;
+        let heads = model.heads(width, height, &task.strides);
+        let stream = stream(&execution)?;
+        let mut session = builder(environment, &execution, &task, stream.as_ref(), None)?
+            .commit_from_memory(model.bytes())?;
         let input = model.input_name().to_owned();
-        let outputs = output_shapes(&mut session, &input, outputs, (width, height))
-            .map_err(|source| LoadError::Run { width, height, source })?;
+        let outputs = output_shapes(&mut session, &input, model.output_names(), task.size);
+        let outputs = outputs.map_err(|source| {
+            let source = EngineError(source.to_string());
+            LoadError::Run { width, height, source }
+        })?;
         for (index, (name, shape)) in outputs.iter().enumerate() {
             let found = shape.iter().product::<i64>() as usize;
             let needed = heads.output_len(index);
@@ -266,7 +239,7 @@ impl Session {
             }
         }
         let mean = model.mean();
-        Ok(Self { session, input, outputs, input_size: (width, height), mean, heads })
+        Ok(Self { session, task, input, outputs, mean, heads, specialised: false, stream })
     }
 }
 
@@ -277,7 +250,53 @@ impl Loaded {
     }
 }
 
-fn builder(environment: &Environment, execution: &Execution) -> Result<SessionBuilder, LoadError> {
+/// The stream of a session that runs on a GPU.
+fn stream(execution: &Execution) -> Result<Option<Stream>, LoadError> {
+    let Execution { provider, device, .. } = *execution;
+    if !provider.is_gpu() {
+        return Ok(None);
+    }
+    match Stream::new(device) {
+        Ok(stream) => Ok(Some(stream)),
+        Err(why) => Err(ProviderError::NoDevice { provider, why }.into()),
+    }
+}
+
+/// Loads a network for which TensorRT has no engine yet, if it may be built.
+fn build(
+    execution: &Execution,
+    tell: Tell,
+    task: &Task,
+    place: Option<&Place>,
+    load: impl Fn(Option<&Path>) -> Result<ort::session::Session, LoadError>,
+) -> Result<ort::session::Session, LoadError> {
+    if !execution.build {
+        return Err(ProviderError::NoEngine.into());
+    }
+    let workshop = place.and_then(|place| {
+        let unkept = |err| {
+            let unkept = format!("Cannot keep the engine in {}: {err}", place.folder.display());
+            tell(Notice::Message(LogLevel::Warning, &unkept));
+        };
+        place.workshop().map_err(unkept).ok()
+    });
+    tell(Notice::Building(task));
+    let start = Instant::now();
+    let session = load(workshop.as_ref().map(|workshop| workshop.folder.as_path()));
+    tell(Notice::Built(task, start.elapsed(), session.as_ref().map(|_| ())));
+    if let Some(workshop) = workshop.filter(|_| session.is_ok()) {
+        workshop.finish();
+    }
+    session
+}
+
+fn builder(
+    environment: &Environment,
+    execution: &Execution,
+    task: &Task,
+    stream: Option<&Stream>,
+    engines: Option<Engines>,
+) -> Result<SessionBuilder, LoadError> {
     let builder = ort::session::Session::builder(environment)?
         .with_optimization_level(GraphOptimizationLevel::All)
         .map_err(ort::Error::from)?
@@ -285,134 +304,25 @@ fn builder(environment: &Environment, execution: &Execution) -> Result<SessionBu
         .map_err(ort::Error::from)?
         .with_inter_op_spinning(false)
         .map_err(ort::Error::from)?;
-    Ok(execution.apply(builder)?)
+    let pixels = task.batch * task.size.0 as usize * task.size.1 as usize;
+    let gpu = stream.map(|stream| Gpu { stream, pixels, engines });
+    Ok(execution.apply(builder, gpu)?)
 }
 
-/// Whether `session` answers as `cpu` does, for a picture of stripes and gradients.
-fn verify(
-    session: &Arc<Session>,
-    cpu: &Arc<Session>,
-    execution: &Execution,
-    log: Log,
-) -> Result<(), LoadError> {
-    let mut engines = [OrtEngine::new(Arc::clone(session))?, OrtEngine::new(Arc::clone(cpu))?];
-    for engine in &mut engines {
-        for (index, sample) in engine.input().iter_mut().enumerate() {
-            *sample = (index * 7 % 251) as f32 - 125.0;
-        }
-        engine.run_bound()?;
-    }
-    let tolerance = execution.tolerance();
-    let [engine, cpu] = &engines;
-    for index in 0..cpu.outputs.len().max(engine.outputs.len()) {
-        let (Some(found), Some(expected)) = (engine.outputs.get(index), cpu.outputs.get(index))
-        else {
-            return Err(execution.refused("it gives other outputs than the CPU").into());
-        };
-        let (found, expected) = (found.extract_tensor().1, expected.extract_tensor().1);
-        if found.len() != expected.len() {
-            return Err(execution.refused("it gives other outputs than the CPU").into());
-        }
-        let square = |sum: f32, value: f32| sum + value * value;
-        let differences = found.iter().zip(expected).map(|(found, expected)| found - expected);
-        let size = expected.iter().copied().fold(0.0, square);
-        let difference = (differences.fold(0.0, square) / size.max(f32::MIN_POSITIVE)).sqrt();
-        log(LogLevel::Info, &format!("{} is {difference} away", execution.provider));
-        // Not a number is further away than anything.
-        if difference.is_nan() || difference > tolerance {
-            let Execution { provider, device, .. } = *execution;
-            return Err(ProviderError::Wrong { provider, device, difference, tolerance }.into());
-        }
-    }
-    Ok(())
-}
-
-/// The outputs' names and shapes, from a first run on an empty picture.
+/// The outputs' names and shapes, from a run on an empty picture.
 fn output_shapes(
     session: &mut ort::session::Session,
     input: &str,
     outputs: &[String],
-    input_size: (u32, u32),
+    (width, height): (u32, u32),
 ) -> Result<Vec<(String, Vec<i64>)>, ort::Error> {
-    let values = session.run(ort::inputs![input => picture(input_size)?])?;
+    let shape = [1, 3, i64::from(height), i64::from(width)];
+    let mut picture = Tensor::<f32>::new(&Allocator::default(), shape)?;
+    picture.extract_tensor_mut().1.fill(0.0);
+    let values = session.run(ort::inputs![input => picture])?;
     let shape = |name: &String| {
         let (shape, _) = values[name.as_str()].try_extract_tensor::<f32>()?;
         Ok((name.clone(), shape.to_vec()))
     };
     outputs.iter().map(shape).collect()
-}
-
-/// An input tensor of zeros in ONNX Runtime's own memory.
-fn picture((width, height): (u32, u32)) -> Result<Tensor<f32>, ort::Error> {
-    let shape = [1, 3, i64::from(height), i64::from(width)];
-    let mut input = Tensor::new(&Allocator::default(), shape)?;
-    input.extract_tensor_mut().1.fill(0.0);
-    Ok(input)
-}
-
-/// Runs a session on one frame at a time, with inputs and outputs that stay where they are.
-pub struct OrtEngine {
-    session: Arc<Session>,
-    binding: IoBinding,
-    input: Tensor<f32>,
-    outputs: Vec<Tensor<f32>>,
-}
-
-impl OrtEngine {
-    /// Also runs once, so that the first frame takes no longer than the others.
-    pub fn new(session: Arc<Session>) -> Result<Self, LoadError> {
-        let allocator = Allocator::default();
-        let input = picture(session.input_size)?;
-        let mut binding = session.session.create_binding()?;
-        binding.bind_input(&session.input, &input)?;
-        let mut outputs = Vec::with_capacity(session.outputs.len());
-        for (name, shape) in &session.outputs {
-            let mut output = Tensor::<f32>::new(&allocator, shape.as_slice())?;
-            binding.bind_output(name, &mut output)?;
-            outputs.push(output);
-        }
-        let mut engine = Self { session, binding, input, outputs };
-        engine.run_bound().map_err(|source| {
-            let (width, height) = engine.session.input_size;
-            LoadError::Run { width, height, source }
-        })?;
-        Ok(engine)
-    }
-
-    fn run_bound(&mut self) -> Result<(), ort::Error> {
-        let session = self.session.session.ptr().cast_mut();
-        // SAFETY: both are alive, and the binding is used by nobody else. ONNX Runtime lets any
-        // number of threads run one session at a time; ort's own method, which does not, would
-        // also allocate on every call.
-        ortsys![unsafe RunWithBinding(session, std::ptr::null(), self.binding.ptr())?];
-        Ok(())
-    }
-}
-
-impl Outputs for OrtEngine {
-    fn output(&self, index: usize) -> &[f32] {
-        self.outputs[index].extract_tensor().1
-    }
-}
-
-impl Engine for OrtEngine {
-    fn input_size(&self) -> (u32, u32) {
-        self.session.input_size
-    }
-
-    fn mean(&self) -> [f32; 3] {
-        self.session.mean
-    }
-
-    fn heads(&self) -> &Heads {
-        &self.session.heads
-    }
-
-    fn input(&mut self) -> &mut [f32] {
-        self.input.extract_tensor_mut().1
-    }
-
-    fn run(&mut self) -> Result<(), EngineError> {
-        self.run_bound().map_err(|err| EngineError(err.to_string()))
-    }
 }

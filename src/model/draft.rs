@@ -50,6 +50,12 @@ impl Draft {
         self.add(name, dims, DataType::Float, raw)
     }
 
+    /// Adds a tensor of integers in a row; returns the name that it got.
+    pub fn add_integers(&mut self, name: &str, values: &[i64]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        self.add(name, &[dimension(values.len())], DataType::Int64, raw)
+    }
+
     /// Sets the numbers that a value of the network stands for.
     pub fn set_integers(&mut self, name: &str, integers: &Integers) {
         let raw: Vec<u8> = integers.values.iter().flat_map(|value| value.to_le_bytes()).collect();

@@ -16,6 +16,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// What is subtracted from blue, green and red: the mean of the pictures that PyTorch's networks
+    /// were trained on, nothing for InsightFace's.
+    pub fn mean(self) -> [f32; 3] {
+        match self {
+            Family::PyTorch => [104.0, 117.0, 123.0],
+            Family::InsightFace => [0.0; 3],
+        }
+    }
+
     pub fn coding(self) -> Coding {
         match self {
             Family::PyTorch => Coding::Ssd,

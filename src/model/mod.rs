@@ -7,6 +7,7 @@ mod family;
 mod graph;
 mod layers;
 mod onnx;
+mod pixels;
 mod shapes;
 mod specialise;
 
@@ -21,7 +22,7 @@ use prost::bytes::Bytes;
 use crate::retinaface::heads::{Coding, Heads, Level, Score, View, cells};
 use family::{Anatomy, Family, NetworkLevel, Unrecognised};
 use onnx::{DataType, GraphProto, ModelProto, ValueInfoProto};
-pub use specialise::{NotSpecialised, Specialised};
+pub use specialise::{NotSpecialised, Specialised, Task};
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -136,10 +137,7 @@ impl Model {
     /// What the network expects to be subtracted from blue, green and red: the mean of its
     /// training pictures for the PyTorch family, nothing for InsightFace's.
     pub fn mean(&self) -> [f32; 3] {
-        match self.anatomy.family {
-            Family::PyTorch => [104.0, 117.0, 123.0],
-            Family::InsightFace => [0.0; 3],
-        }
+        self.anatomy.family.mean()
     }
 
     /// How boxes and landmarks are coded.
@@ -166,23 +164,16 @@ impl Model {
         Heads { coding: self.coding(), score: Score::Probability, levels }
     }
 
-    /// The network rewritten for one input size and its levels of these strides: an output a
+    /// The network rewritten for one input size and its levels of some strides: an output a
     /// level, with raw scores, and nothing in it that only other levels need.
     ///
     /// `lanes` is how many channels the runtime computes side by side; layers with fewer are
     /// filled up. It is [`cpu_lanes`] for ONNX Runtime's CPU provider and 1 elsewhere.
-    pub fn specialise(
-        &self,
-        width: u32,
-        height: u32,
-        strides: &[u32],
-        lanes: usize,
-    ) -> Result<Specialised, NotSpecialised> {
-        if self.fixed_size.is_some_and(|size| size != (width, height)) {
+    pub fn specialise(&self, task: &Task, lanes: usize) -> Result<Specialised, NotSpecialised> {
+        if self.fixed_size.is_some_and(|size| size != task.size) {
             return Err(NotSpecialised::FixedSize);
         }
-        let size = (width, height);
-        specialise::specialise(&self.proto, &self.anatomy, &self.input, size, strides, lanes)
+        specialise::specialise(&self.proto, &self.anatomy, &self.input, task, lanes)
     }
 }
 

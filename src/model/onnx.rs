@@ -335,6 +335,15 @@ impl AttributeProto {
         }
     }
 
+    pub fn new_string(name: &str, value: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            s: Some(Bytes::copy_from_slice(value.as_bytes())),
+            r#type: Some(AttributeType::String as i32),
+            ..Self::default()
+        }
+    }
+
     pub fn new_ints(name: &str, values: &[i64]) -> Self {
         Self {
             name: Some(name.to_owned()),

@@ -15,15 +15,43 @@ use super::family::{
 use super::graph::{Graph, MAX_STEPS};
 use super::layers;
 use super::onnx::*;
+use super::pixels;
 use super::shapes::Shapes;
-use crate::retinaface::heads::{Heads, Level, Score, View, cells};
+use crate::retinaface::{
+    heads::{Heads, Level, Score, View, cells},
+    preprocess::Form,
+};
 
-/// A network for one input size.
+/// What a network is loaded for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Width and height of what it looks at.
+    pub size: (u32, u32),
+    /// The levels that are wanted.
+    pub strides: Vec<u32>,
+    /// What it takes of a frame.
+    pub form: Form,
+    /// How many frames one run looks at.
+    pub batch: usize,
+}
+
+impl Task {
+    /// One frame a run, as planes.
+    pub fn new(size: (u32, u32), strides: &[u32]) -> Self {
+        Self { size, strides: strides.to_vec(), form: Form::Planes, batch: 1 }
+    }
+}
+
+/// A network for one task.
 pub struct Specialised {
     /// An ONNX file.
     pub model: Vec<u8>,
-    /// The names of its outputs, in the order that [`View::output`] counts.
-    pub outputs: Vec<String>,
+    /// The name of its input: `[batch, …]`, each frame in the task's form.
+    pub input: String,
+    /// The names and shapes of its outputs, in the order that [`View::output`] counts. Each is
+    /// `[batch, …]`.
+    pub outputs: Vec<(String, Vec<i64>)>,
+    /// For each frame of the batch.
     pub heads: Heads,
 }
 
@@ -44,24 +72,26 @@ pub enum NotSpecialised {
     Unordered,
     #[error("a level of the network has another grid than its stride gives")]
     OtherGrid,
+    #[error("the network's operators are of a version that cannot resize its input")]
+    OldOperators,
 }
 
-/// Rewrites the network `proto` with the image input `input`. `lanes` is how many channels the
-/// runtime computes side by side.
+/// Rewrites the network `proto` with the image input `input` for `task`. `lanes` is how many channels
+/// the runtime computes side by side.
 pub fn specialise(
     proto: &ModelProto,
     anatomy: &Anatomy,
     input: &str,
-    (width, height): (u32, u32),
-    strides: &[u32],
+    task: &Task,
     lanes: usize,
 ) -> Result<Specialised, NotSpecialised> {
-    let wanted = |level: &&NetworkLevel| strides.contains(&level.stride);
+    let (width, height) = task.size;
+    let wanted = |level: &&NetworkLevel| task.strides.contains(&level.stride);
     let levels: Vec<_> = anatomy.levels.iter().filter(wanted).collect();
     let graph_proto = proto.graph.as_ref().filter(|_| !levels.is_empty());
     let graph_proto = graph_proto.ok_or(NotSpecialised::NoLevels)?;
     let graph = Graph::new(graph_proto);
-    let shape = [1, 3, height as usize, width as usize];
+    let shape = [task.batch, 3, height as usize, width as usize];
     let shapes = Shapes::new(&graph, input, shape.to_vec());
     let heads = levels.into_iter().map(|level| {
         let grid = (cells(width, level.stride), cells(height, level.stride));
@@ -72,15 +102,29 @@ pub fn specialise(
     let mut rewrite = Rewrite::new(&graph, &shapes, graph_proto);
     rewrite.keep(heads.iter().map(|head| head.features));
     let levels = heads.iter().enumerate().map(|(output, head)| head.level(output)).collect();
-    let outputs: Vec<_> = heads.into_iter().map(|head| rewrite.add_head(head)).collect();
+    let shapes: Vec<_> = heads.iter().map(|head| head.shape(task.batch)).collect();
+    let names: Vec<_> = heads.into_iter().map(|head| rewrite.add_head(head)).collect();
     let mut draft = rewrite.draft;
     if !draft.is_sound(input) {
         return Err(NotSpecialised::Unordered);
     }
     layers::widen(&mut draft, lanes);
+    let input = match task.form {
+        Form::Planes => value(input, DataType::Float, shape),
+        Form::Pixels(pixels) => {
+            if pixels.size != task.size && opset(proto) < RESIZE_TO_SIZES {
+                return Err(NotSpecialised::OldOperators);
+            }
+            let target = (task.batch, task.size);
+            let name = pixels::prepend(&mut draft, input, &pixels, target, anatomy.family.mean());
+            let (columns, rows) = (pixels.size.0 as usize, pixels.size.1 as usize);
+            value(&name, DataType::Uint8, [task.batch, rows, columns, pixels.channels])
+        }
+    };
 
-    let names = outputs.iter().map(|output| output.name().to_owned()).collect();
-    let input = float_value(input, shape);
+    let outputs = names.iter().zip(&shapes);
+    let outputs = outputs.map(|(name, shape)| value(name, DataType::Float, *shape)).collect();
+    let input_name = input.name().to_owned();
     let model = ModelProto {
         // From this version on, weights need not be listed among the inputs.
         ir_version: Some(proto.ir_version().max(4)),
@@ -89,16 +133,27 @@ pub fn specialise(
         ..ModelProto::default()
     };
     let heads = Heads { coding: anatomy.family.coding(), score: Score::Logit, levels };
-    Ok(Specialised { model: model.encode_to_vec(), outputs: names, heads })
+    let shapes = shapes.into_iter().map(|shape| shape.map(dimension).to_vec());
+    let outputs = names.into_iter().zip(shapes).collect();
+    Ok(Specialised { model: model.encode_to_vec(), input: input_name, outputs, heads })
 }
 
-fn float_value(name: &str, shape: [usize; 4]) -> ValueInfoProto {
+/// From this version on, Resize can be told the size to resize to.
+const RESIZE_TO_SIZES: i64 = 11;
+
+/// The version of the standard operators that a network is made of.
+fn opset(proto: &ModelProto) -> i64 {
+    let standard = proto.opset_import.iter().find(|opset| matches!(opset.domain(), "" | "ai.onnx"));
+    standard.map_or(0, OperatorSetIdProto::version)
+}
+
+fn value(name: &str, data_type: DataType, shape: [usize; 4]) -> ValueInfoProto {
     let fixed = |size: usize| Dimension {
         value: Some(DimensionValue::Value(dimension(size))),
         denotation: None,
     };
     let tensor = TensorType {
-        elem_type: Some(DataType::Float as i32),
+        elem_type: Some(data_type as i32),
         shape: Some(TensorShapeProto { dim: shape.map(fixed).to_vec() }),
     };
     ValueInfoProto {
@@ -201,11 +256,9 @@ impl<'a> Rewrite<'a> {
         name.to_owned()
     }
 
-    /// Adds a level's merged convolution; returns its output.
-    fn add_head(&mut self, head: Head<'a>) -> ValueInfoProto {
+    /// Adds a level's merged convolution; returns the name of its output.
+    fn add_head(&mut self, head: Head<'a>) -> String {
         let name = self.draft.fresh(&format!("stride{}", head.stride));
-        let (columns, rows) = head.grid;
-        let output = float_value(&name, [1, head.channels(), rows, columns]);
         let features = self.input(head.features);
         let rows = head.merged();
         let dims = [dimension(rows.bias.len()), dimension(rows.channels), 1, 1];
@@ -219,7 +272,7 @@ impl<'a> Rewrite<'a> {
             attribute: vec![AttributeProto::new_ints("kernel_shape", &[1, 1])],
             ..NodeProto::default()
         });
-        output
+        name
     }
 }
 
@@ -294,7 +347,7 @@ impl<'a> Head<'a> {
         let nodes = level.convolutions.ok_or(NotSpecialised::Untraced)?;
         let parts = Self::parts(graph, nodes, family).ok_or(NotSpecialised::Unmergeable)?;
         match shapes.shape(parts.features) {
-            Some([1, _, rows, columns]) if (*columns, *rows) == grid => {}
+            Some([_, _, rows, columns]) if (*columns, *rows) == grid => {}
             Some(_) => return Err(NotSpecialised::OtherGrid),
             None => return Err(NotSpecialised::UnknownShapes),
         }
@@ -327,9 +380,11 @@ impl<'a> Head<'a> {
         agrees.then_some(head)
     }
 
-    fn channels(&self) -> usize {
+    /// Of the output of its merged convolution.
+    fn shape(&self, batch: usize) -> [usize; 4] {
         let landmarks = self.landmarks.as_ref().map_or(0, |landmarks| landmarks.bias.len());
-        self.scores.bias.len() + self.boxes.bias.len() + landmarks
+        let channels = self.scores.bias.len() + self.boxes.bias.len() + landmarks;
+        [batch, channels, self.grid.1, self.grid.0]
     }
 
     /// Scores, boxes and landmarks, in this order.

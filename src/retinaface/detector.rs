@@ -19,9 +19,14 @@ use crate::{
 };
 
 /// A network ready to run at one input size.
-pub trait Engine: Outputs + Send {
-    /// Width and height of the network's input.
+pub trait Engine: Send {
+    /// Width and height of what the network looks at.
     fn input_size(&self) -> (u32, u32);
+
+    /// How many frames one run looks at.
+    fn batch(&self) -> usize {
+        1
+    }
 
     /// What is subtracted from blue, green and red.
     fn mean(&self) -> [f32; 3];
@@ -29,11 +34,33 @@ pub trait Engine: Outputs + Send {
     /// How to read the outputs.
     fn heads(&self) -> &Heads;
 
-    /// The planar input `[3, height, width]`: blue, green, red.
-    fn input(&mut self) -> &mut [f32];
+    /// Where frame `item` of the batch goes.
+    fn input(&mut self, item: usize) -> Input<'_>;
 
-    /// From the input to the outputs.
+    /// From the inputs to the outputs.
     fn run(&mut self) -> Result<(), EngineError>;
+
+    /// Output `index` for frame `item` of the batch, by [`View::output`](super::heads::View).
+    fn output(&self, item: usize, index: usize) -> &[f32];
+}
+
+/// Where a frame goes, in one of the [`Form`](super::preprocess::Form)s.
+pub enum Input<'a> {
+    Planes(&'a mut [f32]),
+    /// Of this width and height.
+    Pixels((u32, u32), &'a mut [u8]),
+}
+
+/// The outputs for one frame of a batch.
+struct Item<'a> {
+    engine: &'a dyn Engine,
+    item: usize,
+}
+
+impl Outputs for Item<'_> {
+    fn output(&self, index: usize) -> &[f32] {
+        self.engine.output(self.item, index)
+    }
 }
 
 /// The network did not run.
@@ -90,7 +117,7 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Finds the faces of `frame`.
+    /// Finds the faces of `frame`; of a batch it is the first.
     pub fn detect(
         &mut self,
         frame: &Frame,
@@ -98,11 +125,11 @@ impl Detector {
         parameters: &Parameters,
     ) -> Result<Timings, EngineError> {
         let start = Instant::now();
-        self.preprocess(frame, engine, parameters.scale_method);
+        self.preprocess(frame, engine, 0, parameters.scale_method);
         let preprocessed = Instant::now();
         engine.run()?;
         let inferred = Instant::now();
-        self.postprocess(frame, engine, parameters);
+        self.postprocess((frame.width(), frame.height()), engine, 0, parameters);
         Ok(Timings {
             preprocess: preprocessed - start,
             inference: inferred - preprocessed,
@@ -110,32 +137,63 @@ impl Detector {
         })
     }
 
-    /// What the last detection found, by falling confidence.
+    /// What was found in the last frame looked at, by falling confidence.
     pub fn faces(&self) -> &[Face] {
         &self.faces
     }
 
-    fn preprocess(&mut self, frame: &Frame, engine: &mut dyn Engine, method: ScaleMethod) {
-        let target = engine.input_size();
-        if !self.preprocessor.as_ref().is_some_and(|p| p.fits(frame, target, method)) {
-            let source = (frame.width(), frame.height());
-            let new = Preprocessor::new(*frame.layout(), source, target, method, engine.mean());
-            self.preprocessor = Some(new);
-        }
-        if let Some(preprocessor) = &mut self.preprocessor {
-            preprocessor.fill(frame, engine.input());
+    /// Makes `frame` number `item` of the batch that the next run looks at.
+    pub fn preprocess(
+        &mut self,
+        frame: &Frame,
+        engine: &mut dyn Engine,
+        item: usize,
+        method: ScaleMethod,
+    ) {
+        let (target, mean) = (engine.input_size(), engine.mean());
+        match engine.input(item) {
+            Input::Planes(planes) => {
+                self.for_frames(frame, target, method, mean).fill(frame, planes)
+            }
+            Input::Pixels(size, pixels) => {
+                self.for_frames(frame, size, method, [0.0; 3]).fill_pixels(frame, pixels);
+            }
         }
     }
 
-    /// Outputs to faces in frame pixels.
-    fn postprocess(&mut self, frame: &Frame, engine: &dyn Engine, parameters: &Parameters) {
+    /// The preprocessor for frames like this one.
+    fn for_frames(
+        &mut self,
+        frame: &Frame,
+        target: (u32, u32),
+        method: ScaleMethod,
+        mean: [f32; 3],
+    ) -> &mut Preprocessor {
+        let fits = |preprocessor: &Preprocessor| preprocessor.fits(frame, target, method, mean);
+        let fitting = self.preprocessor.take().filter(fits);
+        self.preprocessor.insert(fitting.unwrap_or_else(|| {
+            let source = (frame.width(), frame.height());
+            Preprocessor::new(*frame.layout(), source, target, method, mean)
+        }))
+    }
+
+    /// Finds the faces of a frame of the size `frame` (width, height) in what the last run gave for
+    /// number `item` of the batch.
+    pub fn postprocess(
+        &mut self,
+        frame: (u32, u32),
+        engine: &dyn Engine,
+        item: usize,
+        parameters: &Parameters,
+    ) {
         let heads = engine.heads();
         let (width, height) = engine.input_size();
-        let scale_x = frame.width() as f32 / width as f32;
-        let scale_y = frame.height() as f32 / height as f32;
+        let scale_x = frame.0 as f32 / width as f32;
+        let scale_y = frame.1 as f32 / height as f32;
+        let outputs = &Item { engine, item };
 
         self.candidates.clear();
-        decode::candidates(heads, engine, parameters.score_threshold, &mut self.candidates);
+        decode::candidates(heads, outputs, parameters.score_threshold, &mut self.candidates);
         let sizes = parameters.min_face_size..=parameters.max_face_size;
         self.candidates.retain(|candidate| {
             let bounds = candidate.bounds.scale(scale_x, scale_y);
@@ -153,7 +211,7 @@ impl Detector {
         self.faces.clear();
         self.faces.extend(self.candidates.iter().map(|candidate| Face {
             bounds: candidate.bounds.scale(scale_x, scale_y).expand(parameters.margin),
-            landmarks: decode::landmarks(heads, engine, candidate.place).map(|landmarks| {
+            landmarks: decode::landmarks(heads, outputs, candidate.place).map(|landmarks| {
                 Landmarks(landmarks.0.map(|p| Point { x: p.x * scale_x, y: p.y * scale_y }))
             }),
             confidence: Some(candidate.score),

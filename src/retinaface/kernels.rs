@@ -226,3 +226,13 @@ pub fn yuv(
 fn lerp(near: f32, far: f32, weight: f32) -> f32 {
     near + (far - near) * weight
 }
+
+/// Whole numbers, 0 to 255, of blue, green and red side by side.
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
+pub fn interleave(blue: &[f32], green: &[f32], red: &[f32], out: &mut [u8]) {
+    let (pixels, _) = out.as_chunks_mut::<3>();
+    for (((pixel, &blue), &green), &red) in pixels.iter_mut().zip(blue).zip(green).zip(red) {
+        // What is below or above is cut off by the conversion.
+        *pixel = [blue, green, red].map(|value| (value + 0.5) as u8);
+    }
+}

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Frame in, network input out: resize, colour conversion, channel order, mean and layout in one
-//! pass over the rows, with nothing of the frame's size in between.
+//! pass over the rows, with nothing of the frame's size in between. Or pixels as they are, for
+//! devices that do all that better.
 
 use std::ops::Range;
 
 use super::kernels::{
-    blend_columns, blend_pixels, blend_rows, copy, gray, pick, pick_pixels, prefetch, yuv,
+    blend_columns, blend_pixels, blend_rows, copy, gray, interleave, pick, pick_pixels, prefetch,
+    yuv,
 };
 use crate::frame::{Colour, Component, Frame, Layout};
 
@@ -18,6 +20,64 @@ pub enum ScaleMethod {
     /// Between the four pixels around, pixel centres aligned, as OpenCV's `INTER_LINEAR`.
     #[default]
     Bilinear,
+}
+
+/// What a network takes of a frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// Floats, `[3, height, width]`: blue, green and red of the size that the network looks at, less
+    /// their mean.
+    #[default]
+    Planes,
+    /// Bytes, `[height, width, channels]`. Resizing, order, mean and layout are the network's.
+    Pixels(Pixels),
+}
+
+/// Pixels on their way to a network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pixels {
+    /// Width and height.
+    pub size: (u32, u32),
+    /// Bytes of a pixel.
+    pub channels: usize,
+    /// Where in a pixel blue, green and red stand.
+    pub order: [usize; 3],
+    /// How they are resized to what the network looks at.
+    pub method: ScaleMethod,
+}
+
+impl Pixels {
+    /// What is least to copy of a frame of `source` (width, height) that the network looks at in
+    /// the size `target`: the frame's own pixels, unless it is larger or no three bytes side by side
+    /// are a pixel.
+    pub fn least(
+        layout: &Layout,
+        source: (u32, u32),
+        target: (u32, u32),
+        method: ScaleMethod,
+    ) -> Self {
+        let count = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
+        let size = if count(target) < count(source) { target } else { source };
+        // One form where there is nothing to resize.
+        let method = if size == target { ScaleMethod::default() } else { method };
+        let [red, green, blue] = layout.components;
+        match packed(layout) {
+            Some(_) if size == source => {
+                let order = [blue.offset, green.offset, red.offset];
+                Self { size, channels: red.step, order, method }
+            }
+            _ => Self { size, channels: 3, order: [0, 1, 2], method },
+        }
+    }
+
+    /// How many bytes they are.
+    pub fn len(&self) -> usize {
+        self.size.0 as usize * self.size.1 as usize * self.channels
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 /// How many output rows ahead the source rows are called into the cache.
@@ -105,6 +165,8 @@ pub struct Preprocessor {
     blended: Vec<f32>,
     /// One output row of each component.
     samples: [Vec<f32>; 3],
+    /// One output row of blue, green and red, on its way to pixels.
+    planes: [Vec<f32>; 3],
 }
 
 impl Preprocessor {
@@ -122,16 +184,34 @@ impl Preprocessor {
         let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
         let samples = layout.components.map(|_| vec![0.0; target.0 as usize]);
         let packed = packed(&layout).filter(|_| source != target);
-        let blended = Vec::new();
-        Self { layout, source, target, method, mean, columns, rows, packed, blended, samples }
+        Self {
+            layout,
+            source,
+            target,
+            method,
+            mean,
+            columns,
+            rows,
+            packed,
+            blended: Vec::new(),
+            samples,
+            planes: Default::default(),
+        }
     }
 
     /// Whether it was made for these.
-    pub fn fits(&self, frame: &Frame, target: (u32, u32), method: ScaleMethod) -> bool {
+    pub fn fits(
+        &self,
+        frame: &Frame,
+        target: (u32, u32),
+        method: ScaleMethod,
+        mean: [f32; 3],
+    ) -> bool {
         self.layout == *frame.layout()
             && self.source == (frame.width(), frame.height())
             && self.target == target
             && self.method == method
+            && self.mean == mean
     }
 
     /// Writes the planar input `[3, height, width]`: blue, green, red.
@@ -141,37 +221,77 @@ impl Preprocessor {
     pub fn fill(&mut self, frame: &Frame, input: &mut [f32]) {
         let (width, height) = (self.target.0 as usize, self.target.1 as usize);
         assert_eq!(input.len(), 3 * width * height, "the input is [3, height, width]");
-        assert!(self.fits(frame, self.target, self.method), "one preprocessor a layout and size");
-
+        self.assert_fits(frame);
         let (blue, rest) = input.split_at_mut(width * height);
         let (green, red) = rest.split_at_mut(width * height);
-        let mean = self.mean;
         let rows = blue
             .chunks_exact_mut(width)
             .zip(green.chunks_exact_mut(width))
             .zip(red.chunks_exact_mut(width));
         for (y, ((blue, green), red)) in rows.enumerate() {
-            self.prefetch(frame, y + ROWS_AHEAD);
-            match self.layout.colour {
-                Colour::Rgb if self.packed.is_some() => {
-                    self.pixels(frame, y, [blue, green, red]);
+            self.row(frame, y, [blue, green, red]);
+        }
+    }
+
+    /// Writes [`Pixels::least`] of a frame whose size is the target where it is not larger. Give
+    /// [`Self::new`] a mean of nothing.
+    ///
+    /// # Panics
+    /// If `pixels` has another length, or the frame is not what the preprocessor was made for.
+    pub fn fill_pixels(&mut self, frame: &Frame, pixels: &mut [u8]) {
+        self.assert_fits(frame);
+        let (width, height) = (self.target.0 as usize, self.target.1 as usize);
+        if self.source == self.target && packed(&self.layout).is_some() {
+            let whole = Component { offset: 0, ..self.layout.components[0] };
+            let bytes = width * whole.step;
+            assert_eq!(pixels.len(), bytes * height, "the pixels are [height, width, channels]");
+            for (y, pixels) in pixels.chunks_exact_mut(bytes).enumerate() {
+                // A last pixel may end with its last colour.
+                let row = frame.row(&whole, y);
+                let len = row.len().min(bytes);
+                pixels[..len].copy_from_slice(&row[..len]);
+            }
+            return;
+        }
+        assert_eq!(pixels.len(), 3 * width * height, "the pixels are [height, width, 3]");
+        let mut planes = std::mem::take(&mut self.planes);
+        for plane in &mut planes {
+            plane.resize(width, 0.0);
+        }
+        for (y, pixels) in pixels.chunks_exact_mut(3 * width).enumerate() {
+            let [blue, green, red] = &mut planes;
+            self.row(frame, y, [blue, green, red]);
+            interleave(blue, green, red, pixels);
+        }
+        self.planes = planes;
+    }
+
+    fn assert_fits(&self, frame: &Frame) {
+        let fits = self.fits(frame, self.target, self.method, self.mean);
+        assert!(fits, "one preprocessor a layout and size");
+    }
+
+    /// Output row `y`.
+    fn row(&mut self, frame: &Frame, y: usize, [blue, green, red]: [&mut [f32]; 3]) {
+        let mean = self.mean;
+        self.prefetch(frame, y + ROWS_AHEAD);
+        match self.layout.colour {
+            Colour::Rgb if self.packed.is_some() => self.pixels(frame, y, [blue, green, red]),
+            Colour::Rgb => {
+                self.sample(frame, 0, y, mean[2], red);
+                self.sample(frame, 1, y, mean[1], green);
+                self.sample(frame, 2, y, mean[0], blue);
+            }
+            Colour::Gray(luma) => {
+                self.sample_scratch(frame, 0, y);
+                gray(&self.samples[0], luma, mean, blue, green, red);
+            }
+            Colour::Yuv(luma, chroma) => {
+                for component in 0..3 {
+                    self.sample_scratch(frame, component, y);
                 }
-                Colour::Rgb => {
-                    self.sample(frame, 0, y, mean[2], red);
-                    self.sample(frame, 1, y, mean[1], green);
-                    self.sample(frame, 2, y, mean[0], blue);
-                }
-                Colour::Gray(luma) => {
-                    self.sample_scratch(frame, 0, y);
-                    gray(&self.samples[0], luma, mean, blue, green, red);
-                }
-                Colour::Yuv(luma, chroma) => {
-                    for component in 0..3 {
-                        self.sample_scratch(frame, component, y);
-                    }
-                    let [luma_row, u, v] = &self.samples;
-                    yuv([luma_row, u, v], luma, chroma, mean, blue, green, red);
-                }
+                let [luma_row, u, v] = &self.samples;
+                yuv([luma_row, u, v], luma, chroma, mean, blue, green, red);
             }
         }
     }

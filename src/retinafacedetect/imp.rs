@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    fs, io,
+    fs, io, iter,
     panic::{self, AssertUnwindSafe},
+    slice,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     frame::Layout,
-    inference::{self, Choice, Execution, LoadError, Provider, ProviderError, Session},
+    inference::{self, Choice, Execution, LoadError, Notice, OrtEngine, Provider, ProviderError},
     meta::{self, Detections},
     model::Model,
     pipeline::Pipeline,
@@ -65,8 +66,6 @@ const FORMATS: &[gst_video::VideoFormat] = &[
 struct State {
     network: Arc<Network>,
     plan: Plan,
-    /// What the frames run on, from the first caps on.
-    execution: Option<Execution>,
     /// There from the first caps on.
     stream: Option<Stream>,
     /// Frames since the start.
@@ -75,19 +74,16 @@ struct State {
 }
 
 /// How much is done at once, and on what, as set.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Plan {
     /// 0: not said.
     in_flight: u32,
-    threads: u32,
-    device: u32,
-    precision: settings::Precision,
+    /// All but the provider and how many frames are in flight.
+    execution: Execution,
 }
 
 struct Stream {
     format: Arc<Format>,
-    /// Loaded for these caps; held so that each worker finds it when its first frame comes.
-    _session: Arc<Session>,
     looker: Looker,
 }
 
@@ -173,41 +169,71 @@ impl RetinaFaceDetect {
             ));
         }
         gst::info!(CAT, imp = self, "Network {name}, strides {strides:?}");
-        Ok(Network { model, strides, provider: settings.execution_provider.wanted() })
+        let element = self.obj().downgrade();
+        let tell = Box::new(move |notice: Notice| {
+            if let Some(element) = element.upgrade() {
+                element.imp().tell(&notice);
+            }
+        });
+        Ok(Network { model, strides, provider: settings.execution_provider.wanted(), tell })
+    }
+
+    /// Passes on what happens while a network is loaded.
+    fn tell(&self, notice: &Notice) {
+        let (kind, text) = match notice {
+            Notice::Message(level, message) => return worker::log(*level, message),
+            Notice::Building(task) => {
+                let (width, height) = task.size;
+                let text = format!(
+                    "TensorRT builds an engine for {} × {width}×{height} pixels: this takes \
+                     minutes, but once",
+                    task.batch
+                );
+                (gst::ProgressType::Start, text)
+            }
+            Notice::Built(_, took, Ok(())) => {
+                let text = format!("TensorRT has built an engine in {} s", took.as_secs());
+                (gst::ProgressType::Complete, text)
+            }
+            Notice::Built(_, _, Err(err)) => {
+                (gst::ProgressType::Error, format!("TensorRT has not built an engine: {err}"))
+            }
+        };
+        let message = gst::message::Progress::builder(kind, "tensorrt-build", &text);
+        // Refused only by a bus that is shutting down.
+        let _ = self.obj().post_message(message.src(&*self.obj()).build());
     }
 
     /// Gets ready for frames of `format`, with none in flight.
     fn prepare(&self, format: Format) -> Result<(), DetectError> {
-        let (network, plan, known, looker) = match &*lock(&self.state) {
+        let (network, plan, looker) = match &*lock(&self.state) {
             Some(state) => {
                 let looker = state.stream.as_ref().map(|stream| stream.looker.clone());
-                (Arc::clone(&state.network), state.plan, state.execution.clone(), looker)
+                (Arc::clone(&state.network), state.plan.clone(), looker)
             }
             None => return Ok(()),
         };
         let settings = lock(&self.settings).live;
-        let (session, execution) = match known {
-            Some(execution) => {
-                (worker::session(&network, &execution, &format, &settings)?, execution)
-            }
-            None => self.choose(&network, plan, &format, &settings)?,
-        };
         let looker = match looker {
+            Some(Looker::Here(here)) => {
+                lock(&here).0.prepare(&format, &settings, None)?;
+                Looker::Here(here)
+            }
+            // Workers get ready when their first frames come.
             Some(looker) => looker,
-            None => Self::looker(&network, &execution)?,
+            None => {
+                let Choice { engine, execution, .. } =
+                    self.choose(&network, &plan, &format, &settings)?;
+                Self::looker(&network, &execution, engine, &format, &settings)?
+            }
         };
-        if let Looker::Here(here) = &looker {
-            lock(here).0.prepare(&format, &settings)?;
-        }
         let first = {
             let mut state = lock(&self.state);
             let Some(state) = state.as_mut().filter(|state| !state.stopping) else {
                 return Ok(());
             };
-            state.execution = Some(execution);
             let format = Arc::new(format);
-            let stream = Stream { format, _session: session, looker: looker.clone() };
-            state.stream.replace(stream).is_none()
+            state.stream.replace(Stream { format, looker: looker.clone() }).is_none()
         };
         if let Looker::Threads(pipeline) = looker
             && first
@@ -225,41 +251,35 @@ impl RetinaFaceDetect {
     fn choose(
         &self,
         network: &Network,
-        plan: Plan,
+        plan: &Plan,
         format: &Format,
         settings: &LiveSettings,
-    ) -> Result<(Arc<Session>, Execution), DetectError> {
-        let wanted = Execution {
-            provider: Provider::Cpu,
-            device: plan.device,
-            precision: plan.precision.into(),
-            threads: plan.threads as usize,
-            frames: self.frames_at_once(plan) as usize,
+    ) -> Result<Choice, DetectError> {
+        let frames = self.frames_at_once(plan) as usize;
+        let wanted = Execution { frames, ..plan.execution.clone() };
+        let choice = worker::choose(network, &wanted, format, settings)?;
+        gst::info!(CAT, imp = self, "Running as {:?}", choice.execution);
+        let provider = choice.execution.provider;
+        let unexpected = |refusal: &&ProviderError| {
+            let idle_gpu = refusal.provider() == Provider::Cuda && inference::has_nvidia_gpu();
+            idle_gpu || !refusal.is_absence()
         };
-        let Choice { session, execution, refusals } =
-            worker::choose(network, &wanted, format, settings)?;
-        gst::info!(CAT, imp = self, "Running as {execution:?}");
-        let broken = |refusal: &&ProviderError| {
-            let absent =
-                matches!(refusal, ProviderError::NotBuilt { .. } | ProviderError::Missing { .. });
-            let for_gpu = refusal.provider() == Provider::Cuda;
-            !absent || (for_gpu && inference::has_nvidia_gpu())
-        };
-        let broken: Vec<_> = refusals.iter().filter(broken).map(ToString::to_string).collect();
-        if !broken.is_empty() {
+        let refusals = choice.refusals.iter().filter(unexpected);
+        let refusals: Vec<_> = refusals.map(ToString::to_string).collect();
+        if !refusals.is_empty() {
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Init,
-                ("Faces are looked for with {}, as {}", execution.provider, broken.join("; and "))
+                ("Faces are looked for with {provider}, as {}", refusals.join("; and "))
             );
         }
-        lock(&self.output).provider = Some(execution.provider);
+        lock(&self.output).provider = Some(provider);
         self.obj().notify("active-execution-provider");
-        Ok((session, execution))
+        Ok(choice)
     }
 
     /// Upstream knows at the first caps whether it is live.
-    fn frames_at_once(&self, plan: Plan) -> u32 {
+    fn frames_at_once(&self, plan: &Plan) -> u32 {
         match plan.in_flight {
             // Here a pad asks for a frame and has to get it.
             _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
@@ -269,23 +289,38 @@ impl RetinaFaceDetect {
         }
     }
 
-    fn looker(network: &Arc<Network>, execution: &Execution) -> Result<Looker, DetectError> {
-        let worker = || Worker::new(Arc::clone(network), execution.clone());
-        if execution.frames == 1 {
-            return Ok(Looker::Here(Arc::new(Mutex::new((worker(), Job::default())))));
+    /// Where frames of this format are looked at, with `engine` and as many others as are needed.
+    fn looker(
+        network: &Arc<Network>,
+        execution: &Execution,
+        engine: OrtEngine,
+        format: &Format,
+        settings: &LiveSettings,
+    ) -> Result<Looker, DetectError> {
+        let mut engine = Some(engine);
+        let worker = || {
+            let mut worker = Worker::new(Arc::clone(network), execution.clone());
+            worker.prepare(format, settings, engine.take()).map(|()| worker)
+        };
+        let mut workers = iter::repeat_with(worker).take(execution.runs());
+        if execution.frames == 1
+            && let Some(worker) = workers.next()
+        {
+            return Ok(Looker::Here(Arc::new(Mutex::new((worker?, Job::default())))));
         }
-        let workers = (0..execution.frames).map(|_| {
-            let mut worker = worker();
-            move |job: &mut Job| {
-                let work = AssertUnwindSafe(|| worker.work(job));
-                if let Err(fault) = panic::catch_unwind(work) {
+        let workers = workers.collect::<Result<Vec<_>, _>>()?.into_iter().map(|mut worker| {
+            move |jobs: &mut [Job]| {
+                let work = AssertUnwindSafe(|| worker.work(jobs));
+                if let Err(fault) = panic::catch_unwind(work)
+                    && let Some(job) = jobs.iter_mut().find(|job| job.look)
+                {
                     let fault = fault.downcast_ref::<&str>().copied().unwrap_or("unknown");
                     job.result = Err(DetectError::Fault(fault.to_owned()));
                 }
             }
         });
-        let pipeline = Pipeline::new(workers).map_err(DetectError::Threads)?;
-        Ok(Looker::Threads(Arc::new(pipeline)))
+        let pipeline = Pipeline::new(workers, execution.frames, execution.batch());
+        Ok(Looker::Threads(Arc::new(pipeline.map_err(DetectError::Threads)?)))
     }
 
     fn is_live(&self) -> bool {
@@ -541,13 +576,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
         *lock(&self.output) = Output::default();
         *lock(&self.state) = Some(State {
             network: Arc::new(network),
-            plan: Plan {
-                in_flight: settings.in_flight,
-                threads: settings.threads,
-                device: settings.device_id,
-                precision: settings.precision,
-            },
-            execution: None,
+            plan: Plan { in_flight: settings.in_flight, execution: settings.execution() },
             stream: None,
             frames: 0,
             stopping: false,
@@ -653,7 +682,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
             Looker::Here(here) => {
                 let (worker, job) = &mut *lock(&here);
                 self.accept(job, buffer, &format, look);
-                worker.work(job);
+                worker.work(slice::from_mut(job));
                 self.finish(job).map(GenerateOutputSuccess::Buffer)
             }
             Looker::Threads(pipeline) => {

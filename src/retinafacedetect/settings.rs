@@ -26,6 +26,9 @@ const DEFAULT_DEVICE_ID: u32 = 0;
 const DEFAULT_PRECISION: Precision = Precision::Auto;
 const DEFAULT_THREADS: u32 = 0;
 const DEFAULT_IN_FLIGHT: u32 = 1;
+const DEFAULT_BATCH_SIZE: u32 = 0;
+const DEFAULT_CUDA_GRAPHS: bool = true;
+const DEFAULT_TENSORRT_BUILD: bool = false;
 const DEFAULT_INFERENCE_INTERVAL: u32 = 1;
 const DEFAULT_MESSAGES: Messages = Messages::Never;
 
@@ -71,19 +74,19 @@ pub enum Messages {
 #[non_exhaustive]
 pub enum ExecutionProvider {
     #[default]
-    #[enum_value(name = "The best of CUDA, OpenVINO and CPU that works", nick = "auto")]
+    #[enum_value(name = "The first of these that works", nick = "auto")]
     Auto,
-    #[enum_value(name = "ONNX Runtime's own kernels", nick = "cpu")]
-    Cpu,
-    #[enum_value(name = "CUDA, on NVIDIA GPUs", nick = "cuda")]
-    Cuda,
     #[enum_value(
-        name = "TensorRT, on NVIDIA GPUs; prepares each network for minutes",
+        name = "TensorRT, on NVIDIA GPUs; in auto only with an engine built before, or tensorrt-build",
         nick = "tensorrt"
     )]
     TensorRt,
+    #[enum_value(name = "CUDA, on NVIDIA GPUs", nick = "cuda")]
+    Cuda,
     #[enum_value(name = "OpenVINO, on CPUs", nick = "openvino")]
     OpenVino,
+    #[enum_value(name = "ONNX Runtime's own kernels", nick = "cpu")]
+    Cpu,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
@@ -153,6 +156,9 @@ pub struct Settings {
     pub precision: Precision,
     pub threads: u32,
     pub in_flight: u32,
+    pub batch_size: u32,
+    pub cuda_graphs: bool,
+    pub tensorrt_build: bool,
     pub live: LiveSettings,
 }
 
@@ -183,6 +189,9 @@ impl Default for Settings {
             precision: DEFAULT_PRECISION,
             threads: DEFAULT_THREADS,
             in_flight: DEFAULT_IN_FLIGHT,
+            batch_size: DEFAULT_BATCH_SIZE,
+            cuda_graphs: DEFAULT_CUDA_GRAPHS,
+            tensorrt_build: DEFAULT_TENSORRT_BUILD,
             live: LiveSettings::default(),
         }
     }
@@ -236,6 +245,20 @@ impl Strides {
 }
 
 impl Settings {
+    /// What a network runs on, but for the provider and how many frames are in flight.
+    pub fn execution(&self) -> inference::Execution {
+        let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
+        inference::Execution {
+            device: self.device_id,
+            precision: self.precision.into(),
+            batch: self.batch_size as usize,
+            cuda_graphs: self.cuda_graphs,
+            engines: Some(cache.join("tensorrt")),
+            build: self.tensorrt_build || self.execution_provider == ExecutionProvider::TensorRt,
+            ..inference::Execution::cpu(self.threads as usize)
+        }
+    }
+
     /// Sets the property that `pspec` specifies; GObject has checked the value's type and range.
     pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
         fn take<'a, T: glib::value::FromValue<'a>>(field: &mut T, value: &'a glib::Value)
@@ -257,6 +280,9 @@ impl Settings {
             "precision" => take(&mut self.precision, value),
             "threads" => take(&mut self.threads, value),
             "in-flight" => take(&mut self.in_flight, value),
+            "batch-size" => take(&mut self.batch_size, value),
+            "cuda-graphs" => take(&mut self.cuda_graphs, value),
+            "tensorrt-build" => take(&mut self.tensorrt_build, value),
             "scale" => take(&mut live.scale, value),
             "max-size" => take(&mut live.max_size, value),
             "scale-method" => take(&mut live.scale_method, value),
@@ -286,6 +312,9 @@ impl Settings {
             "precision" => self.precision.to_value(),
             "threads" => self.threads.to_value(),
             "in-flight" => self.in_flight.to_value(),
+            "batch-size" => self.batch_size.to_value(),
+            "cuda-graphs" => self.cuda_graphs.to_value(),
+            "tensorrt-build" => self.tensorrt_build.to_value(),
             "scale" => live.scale.to_value(),
             "max-size" => live.max_size.to_value(),
             "scale-method" => live.scale_method.to_value(),
@@ -468,6 +497,36 @@ pub fn specifications() -> Vec<glib::ParamSpec> {
             )
             .maximum(64)
             .default_value(DEFAULT_IN_FLIGHT)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecUInt::builder("batch-size")
+            .nick("Batch size")
+            .blurb(
+                "Most frames that one run of the network looks at: what waits is taken together, \
+                 and nothing is waited for. Never more than in-flight; 0: 8 on cuda and tensorrt, 1 \
+                 elsewhere",
+            )
+            .maximum(64)
+            .default_value(DEFAULT_BATCH_SIZE)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("cuda-graphs")
+            .nick("CUDA graphs")
+            .blurb(
+                "On cuda and tensorrt, record the GPU's work for a batch and replay it as a whole, \
+                 where all of the network runs there",
+            )
+            .default_value(DEFAULT_CUDA_GRAPHS)
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecBoolean::builder("tensorrt-build")
+            .nick("TensorRT builds")
+            .blurb(
+                "Let execution-provider=auto build the TensorRT engines that are not in the user's \
+                 cache folder. That takes minutes, with progress messages on the bus; \
+                 execution-provider=tensorrt always does",
+            )
+            .default_value(DEFAULT_TENSORRT_BUILD)
             .mutable_ready()
             .build(),
         count(

@@ -9,11 +9,15 @@ use crate::{
     face::Face,
     frame::Layout,
     inference::{
-        self, Choice, Execution, LibraryError, LoadError, LogLevel, OrtEngine, Provider, Session,
+        self, Choice, Execution, LibraryError, LoadError, LogLevel, Notice, OrtEngine, Provider,
+        Session,
     },
     meta::{self, MapError},
-    model::Model,
-    retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
+    model::{Model, Task},
+    retinaface::{
+        detector::{Detector, Engine, EngineError, Timings, input_size},
+        preprocess::{Form, Pixels},
+    },
 };
 
 /// How many input sizes a worker stays ready for, so that streams which go back and forth between
@@ -26,6 +30,8 @@ pub struct Network {
     pub strides: Vec<u32>,
     /// `None`: the best one that works.
     pub provider: Option<Provider>,
+    /// Whom to tell what happens while networks are loaded.
+    pub tell: Box<dyn Fn(Notice) + Send + Sync>,
 }
 
 /// What the frames of a stream have in common.
@@ -87,6 +93,49 @@ impl Default for Job {
     }
 }
 
+impl Job {
+    /// Its frame's format and what the network looks at of it.
+    fn view(&self, network: &Network, provider: Provider) -> Result<Option<View>, DetectError> {
+        let format = self.format.as_ref();
+        format.map(|format| View::new(network, provider, format, &self.settings)).transpose()
+    }
+}
+
+/// What a network looks at of a frame.
+#[derive(Clone, Copy, PartialEq)]
+pub struct View {
+    size: (u32, u32),
+    form: Form,
+}
+
+impl View {
+    /// Of frames of this format, on `provider`.
+    fn new(
+        network: &Network,
+        provider: Provider,
+        format: &Format,
+        settings: &LiveSettings,
+    ) -> Result<Self, DetectError> {
+        let frame = (format.info.width(), format.info.height());
+        let size = input_size(frame, settings.scale, settings.max_size);
+        if let Some(fixed) = network.model.fixed_size().filter(|&fixed| fixed != size) {
+            return Err(DetectError::Size { frame, size, fixed });
+        }
+        let form = if provider.is_gpu() {
+            let method = settings.parameters().scale_method;
+            Form::Pixels(Pixels::least(&format.layout, frame, size, method))
+        } else {
+            Form::Planes
+        };
+        Ok(Self { size, form })
+    }
+
+    fn task(&self, network: &Network, batch: usize) -> Task {
+        let Self { size, form } = *self;
+        Task { size, form, strides: network.strides.clone(), batch }
+    }
+}
+
 /// Chooses what frames of this format run on; `rest` says all but the provider.
 pub fn choose(
     network: &Network,
@@ -94,37 +143,15 @@ pub fn choose(
     format: &Format,
     settings: &LiveSettings,
 ) -> Result<Choice, DetectError> {
-    let size = size(network, format, settings)?;
+    let view = |provider| View::new(network, provider, format, settings);
+    let [planes, pixels] = [view(Provider::Cpu)?, view(Provider::Cuda)?];
+    let task = |provider: Provider| {
+        let view = if provider.is_gpu() { pixels } else { planes };
+        view.task(network, 1)
+    };
     let environment = inference::environment(log)?;
-    let Network { model, strides, provider } = network;
-    Ok(Session::choose(environment, log, model, size, strides, *provider, rest)?)
-}
-
-/// The session for frames of this format.
-pub fn session(
-    network: &Network,
-    execution: &Execution,
-    format: &Format,
-    settings: &LiveSettings,
-) -> Result<Arc<Session>, DetectError> {
-    let size = size(network, format, settings)?;
-    let environment = inference::environment(log)?;
-    let Network { model, strides, .. } = network;
-    Ok(Session::shared(environment, log, model, size, strides, execution)?)
-}
-
-/// The network's input for frames of this format.
-fn size(
-    network: &Network,
-    format: &Format,
-    settings: &LiveSettings,
-) -> Result<(u32, u32), DetectError> {
-    let frame = (format.info.width(), format.info.height());
-    let size = input_size(frame, settings.scale, settings.max_size);
-    match network.model.fixed_size().filter(|&fixed| fixed != size) {
-        Some(fixed) => Err(DetectError::Size { frame, size, fixed }),
-        None => Ok(size),
-    }
+    let Network { model, provider, tell, .. } = network;
+    Ok(inference::choose(environment, tell, model, task, *provider, rest)?)
 }
 
 /// Finds faces on one thread.
@@ -132,8 +159,14 @@ pub struct Worker {
     network: Arc<Network>,
     execution: Execution,
     /// The last one used is the last.
-    engines: Vec<OrtEngine>,
+    engines: Vec<Engines>,
     detector: Detector,
+}
+
+/// Engines that look at the same of a frame: for one frame, for two, four and so on.
+struct Engines {
+    view: View,
+    engines: Vec<OrtEngine>,
 }
 
 impl Worker {
@@ -141,45 +174,111 @@ impl Worker {
         Self { network, execution, engines: Vec::new(), detector: Detector::default() }
     }
 
-    /// Gets ready for frames of this format.
-    pub fn prepare(&mut self, format: &Format, settings: &LiveSettings) -> Result<(), DetectError> {
-        let size = size(&self.network, format, settings)?;
-        match self.engines.iter().position(|engine| engine.input_size() == size) {
-            Some(last) if last + 1 == self.engines.len() => (),
+    /// Gets ready for frames of this format, with the first engine for them if it is at hand.
+    pub fn prepare(
+        &mut self,
+        format: &Format,
+        settings: &LiveSettings,
+        engine: Option<OrtEngine>,
+    ) -> Result<(), DetectError> {
+        let view = View::new(&self.network, self.execution.provider, format, settings)?;
+        self.load(view, engine)
+    }
+
+    fn load(&mut self, view: View, engine: Option<OrtEngine>) -> Result<(), DetectError> {
+        match self.engines.iter().position(|engines| engines.view == view) {
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                let session = session(&self.network, &self.execution, format, settings)?;
                 if self.engines.len() == SIZES {
                     self.engines.remove(0);
                 }
-                self.engines.push(OrtEngine::new(session)?);
+                self.engines.push(Engines { view, engines: engine.into_iter().collect() });
             }
+        }
+        let Some(Engines { engines, .. }) = self.engines.last_mut() else { return Ok(()) };
+        let largest = self.execution.batch();
+        let complete = |engines: &[OrtEngine]| {
+            engines.last().is_some_and(|last| last.batch() == largest || !last.is_specialised())
+        };
+        while !complete(engines) {
+            let batch = engines.last().map_or(1, |last| largest.min(2 * last.batch()));
+            let task = view.task(&self.network, batch);
+            let Network { model, tell, .. } = &*self.network;
+            let environment = inference::environment(log)?;
+            let session = Session::shared(environment, tell, model, &task, &self.execution)?;
+            engines.push(OrtEngine::new(session)?);
         }
         Ok(())
     }
 
-    /// Finds the faces of the job's frame.
-    pub fn work(&mut self, job: &mut Job) {
-        job.faces.clear();
-        if job.look {
-            job.result = self.detect(job);
-            if job.result.is_ok() {
-                job.faces.extend_from_slice(self.detector.faces());
+    /// Finds the faces of the jobs' frames.
+    pub fn work(&mut self, jobs: &mut [Job]) {
+        for job in &mut *jobs {
+            job.faces.clear();
+            job.result = Ok(Timings::default());
+        }
+        let (network, provider) = (Arc::clone(&self.network), self.execution.provider);
+        let view = |job: &Job| job.view(&network, provider).ok().flatten();
+        for jobs in jobs.chunk_by_mut(|a, b| view(a) == view(b)) {
+            if let Err(err) = self.look(jobs)
+                && let Some(job) = jobs.iter_mut().find(|job| job.look)
+            {
+                // After it, none is sent on.
+                job.result = Err(err);
             }
         }
     }
 
-    fn detect(&mut self, job: &Job) -> Result<Timings, DetectError> {
-        let Job { buffer: Some(buffer), format: Some(format), settings, .. } = job else {
-            return Ok(Timings::default());
-        };
-        self.prepare(format, settings)?;
+    /// Finds the faces of frames of which the network looks at the same.
+    fn look(&mut self, jobs: &mut [Job]) -> Result<(), DetectError> {
+        let Some(job) = jobs.iter().find(|job| job.look) else { return Ok(()) };
+        let Some(view) = job.view(&self.network, self.execution.provider)? else { return Ok(()) };
+        self.load(view, None)?;
         let Self { engines, detector, .. } = self;
-        let Some(engine) = engines.last_mut() else { return Ok(Timings::default()) };
-        Ok(meta::with_frame(buffer, &format.info, format.layout, |frame| {
-            detector.detect(frame, engine, &settings.parameters())
-        })??)
+        let Some(Engines { engines, .. }) = engines.last_mut() else { return Ok(()) };
+        let most = engines.last().map_or(1, Engine::batch);
+        for jobs in jobs.chunks_mut(most) {
+            let frames = jobs.iter().filter(|job| job.look).count();
+            let fitting = engines.iter_mut().find(|engine| engine.batch() >= frames);
+            if let Some(engine) = fitting.filter(|_| frames > 0) {
+                detect(jobs, engine, detector)?;
+            }
+        }
+        Ok(())
     }
+}
+
+/// Finds the faces of one batch.
+fn detect(
+    jobs: &mut [Job],
+    engine: &mut OrtEngine,
+    detector: &mut Detector,
+) -> Result<(), DetectError> {
+    for (item, job) in jobs.iter_mut().filter(|job| job.look).enumerate() {
+        let (Some(buffer), Some(format)) = (&job.buffer, &job.format) else { continue };
+        let method = job.settings.parameters().scale_method;
+        let start = Instant::now();
+        let filled = meta::with_frame(buffer, &format.info, format.layout, |frame| {
+            detector.preprocess(frame, engine, item, method);
+        });
+        let preprocess = start.elapsed();
+        job.result = match filled {
+            Ok(()) => Ok(Timings { preprocess, ..Timings::default() }),
+            Err(err) => Err(err.into()),
+        };
+    }
+    let start = Instant::now();
+    engine.run()?;
+    let inference = start.elapsed();
+    for (item, job) in jobs.iter_mut().filter(|job| job.look).enumerate() {
+        let (Ok(timings), Some(format)) = (&mut job.result, &job.format) else { continue };
+        let start = Instant::now();
+        let size = (format.info.width(), format.info.height());
+        detector.postprocess(size, engine, item, &job.settings.parameters());
+        job.faces.extend_from_slice(detector.faces());
+        *timings = Timings { inference, postprocess: start.elapsed(), ..*timings };
+    }
+    Ok(())
 }
 
 /// ONNX Runtime's messages, in the element's debug category.

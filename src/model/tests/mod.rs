@@ -115,7 +115,7 @@ fn the_pytorch_family_is_recognised_by_its_structure() {
         assert_eq!(model.input_name(), graph.input[0].name());
         let outputs: Vec<_> = [1, 0, 2].map(|index: usize| graph.output[index].name()).into();
         assert_eq!(model.output_names(), outputs);
-        assert!(model.specialise(64, 64, &[16], 16).is_ok());
+        assert!(model.specialise(&Task::new((64, 64), &[16]), 16).is_ok());
     }
 }
 
@@ -151,7 +151,10 @@ fn an_unknown_structure_is_recognised_by_its_outputs() {
     let model = Model::parse(&open.encode_to_vec()).unwrap();
     assert_eq!(model.output_names(), ["loc", "conf", "landms"]);
     assert_eq!(model.strides(), [8, 16, 32]);
-    assert_eq!(model.specialise(64, 64, &[8], 1).err(), Some(NotSpecialised::Untraced));
+    assert_eq!(
+        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        Some(NotSpecialised::Untraced)
+    );
 
     // 2 · (8·8 + 4·4 + 2·2)
     let fixed = foreign(value("input", &[1, 3, 64, 64]), outputs(168));
@@ -177,8 +180,11 @@ fn the_insightface_family_is_recognised_by_its_outputs() {
 fn a_fixed_size_is_the_only_one() {
     let model = parse(&Network { size: Some((97, 61)), ..Network::default() });
     assert_eq!(model.fixed_size(), Some((97, 61)));
-    assert!(model.specialise(97, 61, &[8, 32], 1).is_ok());
-    assert_eq!(model.specialise(96, 61, &[8], 1).err(), Some(NotSpecialised::FixedSize));
+    assert!(model.specialise(&Task::new((97, 61), &[8, 32]), 1).is_ok());
+    assert_eq!(
+        model.specialise(&Task::new((96, 61), &[8]), 1).err(),
+        Some(NotSpecialised::FixedSize)
+    );
 }
 
 #[test]
@@ -233,7 +239,8 @@ fn check_form(specialised: &Specialised, size: (u32, u32), strides: &[u32]) -> G
     assert_eq!(graph.output.len(), strides.len());
     for (index, output) in graph.output.iter().enumerate() {
         let level = &specialised.heads.levels[index];
-        assert_eq!(output.name(), specialised.outputs[index]);
+        assert_eq!(output.name(), specialised.outputs[index].0);
+        assert_eq!(sizes(output), specialised.outputs[index].1);
         assert_eq!(output.name(), format!("stride{}", level.stride));
         assert!(strides.contains(&level.stride));
         let grid = [cells(size.1, level.stride), cells(size.0, level.stride)];
@@ -256,12 +263,13 @@ fn read(outputs: &[Array], view: &View, cell: usize, anchor: usize, channel: usi
 
 /// Compares a rewritten network's numbers with the raw ones of the network that it was made of.
 fn check_numbers(network: &Network, size: (u32, u32), strides: &[u32], lanes: usize) {
-    let specialised = parse(network).specialise(size.0, size.1, strides, lanes).unwrap();
+    let specialised = parse(network).specialise(&Task::new(size, strides), lanes).unwrap();
     let graph = check_form(&specialised, size, strides);
     let image = image(size.0 as usize, size.1 as usize);
     let original = run(&network.proto().graph.unwrap(), image.clone());
     let outputs = run(&graph, image);
-    let outputs: Vec<_> = specialised.outputs.iter().map(|name| outputs[name].clone()).collect();
+    let outputs: Vec<_> =
+        specialised.outputs.iter().map(|(name, _)| outputs[name].clone()).collect();
     for level in &specialised.heads.levels {
         let plane = level.grid.0 * level.grid.1;
         let raw = |head: usize, channel: usize, cell: usize| {
@@ -328,7 +336,8 @@ fn layers_filled_up_to_the_lanes_give_the_same_numbers() {
 #[test]
 fn filling_up_takes_the_leaky_relu_away() {
     let count = |lanes: usize, op: &str| {
-        let specialised = parse(&Network::default()).specialise(64, 64, &[8], lanes).unwrap();
+        let specialised =
+            parse(&Network::default()).specialise(&Task::new((64, 64), &[8]), lanes).unwrap();
         let graph = check_form(&specialised, (64, 64), &[8]);
         graph.node.iter().filter(|node| node.op() == op).count()
     };
@@ -340,7 +349,8 @@ fn filling_up_takes_the_leaky_relu_away() {
 
 #[test]
 fn nothing_is_left_of_levels_and_sizes() {
-    let specialised = parse(&Network::default()).specialise(64, 64, &[16, 32], 1).unwrap();
+    let specialised =
+        parse(&Network::default()).specialise(&Task::new((64, 64), &[16, 32]), 1).unwrap();
     let graph = check_form(&specialised, (64, 64), &[16, 32]);
     let count = |op: &str| graph.node.iter().filter(|node| node.op() == op).count();
     for op in ["Shape", "Slice", "Constant", "Transpose", "Reshape", "Softmax", "Identity"] {
@@ -351,7 +361,8 @@ fn nothing_is_left_of_levels_and_sizes() {
 
 #[test]
 fn rewriting_is_deterministic() {
-    let model = || parse(&Network::default()).specialise(64, 64, &[8, 16], 16).unwrap().model;
+    let model =
+        || parse(&Network::default()).specialise(&Task::new((64, 64), &[8, 16]), 16).unwrap().model;
     assert_eq!(model(), model());
 }
 
@@ -359,8 +370,11 @@ fn rewriting_is_deterministic() {
 fn strides_that_the_network_does_not_have_are_left_out() {
     let model = parse(&Network::default());
     assert!(model.heads(64, 64, &[4]).levels.is_empty());
-    assert_eq!(model.specialise(64, 64, &[4], 1).err(), Some(NotSpecialised::NoLevels));
-    let specialised = model.specialise(64, 64, &[4, 16], 1).unwrap();
+    assert_eq!(
+        model.specialise(&Task::new((64, 64), &[4]), 1).err(),
+        Some(NotSpecialised::NoLevels)
+    );
+    let specialised = model.specialise(&Task::new((64, 64), &[4, 16]), 1).unwrap();
     assert_eq!(specialised.heads.levels.len(), 1);
 }
 
@@ -377,7 +391,10 @@ fn circles_end() {
     }
     // The outputs still look right.
     let model = Model::parse(&proto.encode_to_vec()).unwrap();
-    assert_eq!(model.specialise(64, 64, &[8], 1).err(), Some(NotSpecialised::Untraced));
+    assert_eq!(
+        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        Some(NotSpecialised::Untraced)
+    );
 
     let identities = [node("Identity", &["a"], "b"), node("Identity", &["b"], "a")];
     let mut circle = foreign(value("input", &[1, 3, -1, -1]), vec![value("a", &[-1, -1, 4])]);
@@ -391,7 +408,10 @@ fn nodes_out_of_order_are_not_rewritten() {
     proto.graph.as_mut().unwrap().node.reverse();
     // The strides are not found, but the outputs look right.
     let model = Model::parse(&proto.encode_to_vec()).unwrap();
-    assert_eq!(model.specialise(64, 64, &[8], 1).err(), Some(NotSpecialised::Untraced));
+    assert_eq!(
+        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        Some(NotSpecialised::Untraced)
+    );
 }
 
 #[test]
@@ -423,7 +443,7 @@ fn damaged_networks_do_no_harm() {
                 if let Ok(model) = Model::parse(&bytes) {
                     let (width, height) = model.fixed_size().unwrap_or((33, 40));
                     model.heads(width, height, &model.strides());
-                    let _ = model.specialise(width, height, &model.strides(), 16);
+                    let _ = model.specialise(&Task::new((width, height), &model.strides()), 16);
                 }
             }
         }
