@@ -143,29 +143,69 @@ fn assert_among(found: &[Face], expected: &[Face], picture: &Path, iou: f32, sco
     }
 }
 
-#[test]
-fn openvino_finds_the_cpu_s_faces() {
+/// On pictures, in each precision with how far it may be off: IoU and score.
+fn finds_the_cpu_s_faces(test: &str, provider: Provider, nick: &str, off: &[(&str, f32, f32)]) {
     common::init();
     inference::environment(|_, _| ()).expect("ONNX Runtime");
-    if let Err(why) = Provider::OpenVino.find() {
-        eprintln!("SKIPPED: openvino_finds_the_cpu_s_faces: {why}");
+    if let Err(why) = provider.find() {
+        eprintln!("SKIPPED: {test}: {why}");
+        return;
+    }
+    if provider.is_gpu() && !inference::has_nvidia_gpu() {
+        eprintln!("SKIPPED: {test}: there is no NVIDIA GPU here");
         return;
     }
     let mut pictures = vec![common::media("astronaut.png")];
-    if let Some(shared) = common::shared("openvino_finds_the_cpu_s_faces") {
+    if let Some(shared) = common::shared(test) {
         let images = fs::read_dir(shared.join("images")).expect("pictures").flatten();
         let images = images.map(|entry| entry.path());
         pictures.extend(images.filter(|path| path.extension() == Some("png".as_ref())));
     }
     for picture in &pictures {
         let cpu = look(picture, "execution-provider=cpu");
-        // bf16 has eight bits: boxes of small faces move by a pixel.
-        for (precision, iou, score) in [("auto", 0.98, 0.02), ("bf16", 0.7, 0.2)] {
-            let properties = format!("execution-provider=openvino precision={precision}");
-            let openvino = look(picture, &properties);
-            assert_eq!((openvino.error, openvino.provider.as_deref()), (None, Some("openvino")));
-            assert_among(&openvino.faces, &cpu.faces, picture, iou, score);
-            assert_among(&cpu.faces, &openvino.faces, picture, iou, score);
+        for (precision, iou, score) in off {
+            let properties = format!("execution-provider={nick} precision={precision}");
+            let other = look(picture, &properties);
+            assert_eq!((other.error, other.provider.as_deref()), (None, Some(nick)));
+            assert_among(&other.faces, &cpu.faces, picture, *iou, *score);
+            assert_among(&cpu.faces, &other.faces, picture, *iou, *score);
         }
     }
+}
+
+#[test]
+fn openvino_finds_the_cpu_s_faces() {
+    // bf16 has eight bits: boxes of small faces move by a pixel.
+    let off = [("auto", 0.98, 0.02), ("bf16", 0.7, 0.2)];
+    let test = "openvino_finds_the_cpu_s_faces";
+    finds_the_cpu_s_faces(test, Provider::OpenVino, "openvino", &off);
+}
+
+#[test]
+fn cuda_finds_the_cpu_s_faces() {
+    let off = [("auto", 0.98, 0.02), ("fp32", 0.98, 0.02)];
+    finds_the_cpu_s_faces("cuda_finds_the_cpu_s_faces", Provider::Cuda, "cuda", &off);
+}
+
+/// ONNX Runtime's GPU build on a machine that has no GPU.
+#[test]
+fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
+    common::init();
+    inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let driver = ["/usr/lib", "/usr/lib64", "/lib"].iter().any(|folder| {
+        let folders = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut folders = folders.map(|entry| entry.path()).chain([folder.into()]);
+        folders.any(|folder| folder.join("libcuda.so.1").exists())
+    });
+    if Provider::Cuda.find().is_err() || inference::has_nvidia_gpu() || driver {
+        eprintln!("SKIPPED: without_a_driver: needs ONNX Runtime's GPU build and no GPU");
+        return;
+    }
+    let error = astronaut("execution-provider=cuda").error.expect("an error");
+    assert!(error.contains("CUDA") && error.contains("driver is not installed"), "{error}");
+    let error = astronaut("execution-provider=tensorrt").error.expect("an error");
+    assert!(error.contains("TensorRT") && error.contains("install"), "{error}");
+    let auto = astronaut("execution-provider=auto");
+    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
+    assert!(auto.warnings.is_empty(), "nobody has a GPU to use: {:?}", auto.warnings);
 }

@@ -226,10 +226,12 @@ impl ProviderError {
 
 /// What is to be installed where ONNX Runtime does not find one of NVIDIA's libraries.
 fn missing(why: &str) -> &'static str {
-    let names = |libraries: &[&str]| {
-        why.contains("cannot open shared object") && libraries.iter().any(|name| why.contains(name))
-    };
-    if names(&["libcudnn"]) {
+    let why = why.to_lowercase();
+    let names = |libraries: &[&str]| libraries.iter().any(|name| why.contains(name));
+    if !names(&["cannot open shared object", "failed to load", "unable to load", "could not load"])
+    {
+        ""
+    } else if names(&["cudnn"]) {
         "; install cuDNN, in the version that this ONNX Runtime was built for"
     } else if names(&["libcublas", "libcudart", "libcufft", "libcurand", "libnvrtc"]) {
         "; install CUDA, in the version that this ONNX Runtime was built for"
@@ -238,6 +240,15 @@ fn missing(why: &str) -> &'static str {
     } else {
         ""
     }
+}
+
+/// A message of ONNX Runtime without the place in its source, which comes first.
+fn plain(message: &str) -> &str {
+    let reason = message.split_once("[ONNXRuntimeError] : ").and_then(|(_, status)| {
+        let mut parts = status.splitn(3, " : ");
+        parts.nth(2)
+    });
+    reason.unwrap_or(message).trim()
 }
 
 /// Why a file is no shared library, if so.
@@ -387,7 +398,7 @@ impl Execution {
 
     pub(super) fn refused(&self, why: &str) -> ProviderError {
         let Self { provider, device, .. } = *self;
-        ProviderError::Refused { provider, device, why: why.to_owned() }
+        ProviderError::Refused { provider, device, why: plain(why).to_owned() }
     }
 
     /// How far its answers may be from the CPU's: the root mean square of the differences as a
@@ -400,5 +411,55 @@ impl Execution {
             (Provider::Cuda, _) => 0.02,
             _ => 0.1,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn execution(provider: Provider, frames: usize, batch: usize) -> Execution {
+        Execution { provider, frames, batch, ..Execution::cpu(1) }
+    }
+
+    #[test]
+    fn batches_are_for_gpus_and_never_wait() {
+        let split = |provider, frames, batch| {
+            let execution = execution(provider, frames, batch);
+            (execution.batch(), execution.runs())
+        };
+        assert_eq!(split(Provider::Cpu, 4, 0), (1, 4));
+        assert_eq!(split(Provider::OpenVino, 4, 0), (1, 4));
+        assert_eq!(split(Provider::Cuda, 1, 0), (1, 1), "one frame, one run");
+        assert_eq!(split(Provider::Cuda, 4, 0), (4, 2), "one is copied, one computed");
+        assert_eq!(split(Provider::TensorRt, 32, 0), (8, 4));
+        assert_eq!(split(Provider::Cuda, 16, 1), (1, 16));
+        assert_eq!(split(Provider::Cpu, 6, 4), (4, 2));
+    }
+
+    #[test]
+    fn a_missing_library_is_named_with_what_it_belongs_to() {
+        let refusal = |library: &str| {
+            let why = format!(
+                "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 \
+                 onnxruntime::Provider& onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : 1 : \
+                 FAIL : Failed to load library libonnxruntime_providers_cuda.so with error: \
+                 {library}: cannot open shared object file: No such file or directory\n"
+            );
+            execution(Provider::Cuda, 1, 1).refused(&why).to_string()
+        };
+        assert_eq!(
+            refusal("libcublasLt.so.13"),
+            "CUDA (device 0) does not run: Failed to load library libonnxruntime_providers_cuda.so \
+             with error: libcublasLt.so.13: cannot open shared object file: No such file or \
+             directory; install CUDA, in the version that this ONNX Runtime was built for"
+        );
+        assert!(refusal("libcudnn.so.9").contains("install cuDNN"));
+        assert!(refusal("libnvinfer.so.10").contains("install TensorRT"));
+        let other = execution(Provider::Cuda, 1, 1).refused("CUDA failure 2: out of memory");
+        assert_eq!(
+            other.to_string(),
+            "CUDA (device 0) does not run: CUDA failure 2: out of memory"
+        );
     }
 }
