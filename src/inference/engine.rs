@@ -2,10 +2,16 @@
 
 //! A session at work, with inputs and outputs that stay where they are.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::Arc,
+    thread::{self, ThreadId},
+};
 
 use ort::{
     AsPointer,
+    environment::Environment,
+    logging::LogLevel,
     memory::Allocator,
     ortsys,
     session::IoBinding,
@@ -13,13 +19,16 @@ use ort::{
 };
 
 use super::{
-    LoadError, Session,
-    gpu::{Stream, Twin},
+    Execution, LoadError, Notice, Session, Tell,
+    gpu::{self, Stream, Twin},
 };
-use crate::retinaface::{
-    detector::{Engine, EngineError, Input},
-    heads::Heads,
-    preprocess::Form,
+use crate::{
+    model::{Model, Task},
+    retinaface::{
+        detector::{Engine, EngineError, Input},
+        heads::Heads,
+        preprocess::Form,
+    },
 };
 
 /// Runs a session on one batch at a time.
@@ -27,6 +36,8 @@ pub struct OrtEngine {
     binding: IoBinding,
     input: Values,
     outputs: Vec<Memory<f32>>,
+    /// For which thread ONNX Runtime has captured a CUDA graph last: each has its own.
+    captured: Option<ThreadId>,
     /// Last, as what is above comes from it.
     session: Arc<Session>,
 }
@@ -99,6 +110,30 @@ fn copy_error(err: impl fmt::Debug) -> EngineError {
 }
 
 impl OrtEngine {
+    /// Loads `model` for `task` and gets it going. Without CUDA graphs, where they are wanted and
+    /// do not work.
+    pub fn load(
+        environment: &Environment,
+        tell: Tell,
+        model: &Arc<Model>,
+        task: &Task,
+        execution: &Execution,
+    ) -> Result<Self, LoadError> {
+        let load = |execution: &Execution| {
+            Self::new(Session::shared(environment, tell, model, task, execution)?)
+        };
+        match load(execution) {
+            Err(err @ (LoadError::Refused(_) | LoadError::Run { .. }))
+                if execution.provider.is_gpu() && execution.cuda_graphs =>
+            {
+                let retry = format!("Trying again without CUDA graphs: {err}");
+                tell(Notice::Message(LogLevel::Info, &retry));
+                load(&Execution { cuda_graphs: false, ..execution.clone() })
+            }
+            loaded => loaded,
+        }
+    }
+
     /// Also runs once, so that the first frame takes no longer than the others.
     pub fn new(session: Arc<Session>) -> Result<Self, LoadError> {
         let mut binding = session.session.create_binding()?;
@@ -125,7 +160,7 @@ impl OrtEngine {
             binding.bind_output(name, output.tensor())?;
             outputs.push(output);
         }
-        let mut engine = Self { binding, input, outputs, session };
+        let mut engine = Self { binding, input, outputs, captured: None, session };
         engine.run().map_err(|source| LoadError::Run { width, height, source })?;
         Ok(engine)
     }
@@ -173,6 +208,11 @@ impl Engine for OrtEngine {
     }
 
     fn run(&mut self) -> Result<(), EngineError> {
+        let thread = Some(thread::current().id());
+        let captures = self.session.cuda_graphs && self.captured != thread;
+        self.captured = thread;
+        let _alone = captures.then(gpu::capture);
+        let _turn = (self.session.stream.is_some() && !captures).then(gpu::turn);
         match &mut self.input {
             Values::Planes(planes) => planes.upload()?,
             Values::Pixels(_, pixels) => pixels.upload()?,

@@ -6,7 +6,12 @@
 //! after the other. CUDA graphs need addresses that stay, and copies that do not wait for each other
 //! need pinned memory and a stream.
 
-use std::{path::Path, ptr::NonNull, slice, sync::Arc};
+use std::{
+    path::Path,
+    ptr::NonNull,
+    slice,
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
 
 use cudarc::driver::{
     CudaContext, CudaStream, DriverError,
@@ -17,6 +22,20 @@ use ort::{
     memory::{AllocationDevice, Allocator, AllocatorType, MemoryInfo, MemoryType},
     value::{PrimitiveTensorElementType, Tensor},
 };
+
+/// Held alone while a CUDA graph is captured: what other threads allocate on the GPU meanwhile would
+/// spoil it, as ONNX Runtime captures with `cudaStreamCaptureModeGlobal`.
+static CAPTURE: RwLock<()> = RwLock::new(());
+
+/// A turn for work that does not go together with a capture.
+pub fn turn() -> RwLockReadGuard<'static, ()> {
+    CAPTURE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The turn of a thread that captures a graph, and nobody else's.
+pub fn capture() -> RwLockWriteGuard<'static, ()> {
+    CAPTURE.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Whether there is an NVIDIA GPU with a driver here, in a PC or a Jetson.
 pub fn has_nvidia_gpu() -> bool {
@@ -88,6 +107,7 @@ impl<T: PrimitiveTensorElementType + std::fmt::Debug + Copy> Twin<T> {
         stream: &Stream,
         shape: &[i64],
     ) -> Result<Self, ort::Error> {
+        let _turn = turn();
         let failed = |err: DriverError| ort::Error::new(format!("no pinned memory: {err:?}"));
         let len = shape.iter().product::<i64>() as usize;
         let memory = MemoryInfo::new(
@@ -143,6 +163,7 @@ impl<T: PrimitiveTensorElementType + std::fmt::Debug + Copy> Twin<T> {
 
 impl<T: PrimitiveTensorElementType + std::fmt::Debug> Drop for Twin<T> {
     fn drop(&mut self) {
+        let _turn = turn();
         // What fails here leaves memory to the end of the process.
         let _ = self.stream.context().bind_to_thread();
         // SAFETY: it came from malloc_host, and copies have been waited for with the stream.

@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::{
     Execution, Provider, ProviderError,
-    gpu::Stream,
+    gpu::{self, Stream},
     provider::{Engines, Gpu},
     tensorrt::Place,
 };
@@ -77,6 +77,8 @@ pub struct Session {
     pub(super) mean: [f32; 3],
     pub(super) heads: Heads,
     pub(super) specialised: bool,
+    /// Whether its runs are recorded and replayed.
+    pub(super) cuda_graphs: bool,
     /// Where it runs on a GPU. Dropped after the session that uses it.
     pub(super) stream: Option<Stream>,
 }
@@ -182,6 +184,7 @@ impl Session {
         let lanes = if execution.provider == Provider::Cpu { cpu_lanes() } else { 1 };
         let Specialised { model: file, input, outputs, heads } = model.specialise(task, lanes)?;
         let stream = stream(execution)?;
+        let _turn = stream.as_ref().map(|_| gpu::turn());
         let place = match (&stream, &execution.engines) {
             (Some(stream), Some(cache)) if execution.provider == Provider::TensorRt => {
                 let place = Place::new(cache, &file, task, execution.precision, stream);
@@ -203,8 +206,17 @@ impl Session {
             }
             _ => load(None),
         }?;
-        let (task, mean) = (task.clone(), model.mean());
-        Ok(Self { session, task, input, outputs, mean, heads, specialised: true, stream })
+        Ok(Self {
+            session,
+            task: task.clone(),
+            input,
+            outputs,
+            mean: model.mean(),
+            heads,
+            specialised: true,
+            cuda_graphs: execution.provider.is_gpu() && execution.cuda_graphs,
+            stream,
+        })
     }
 
     /// [`Self::new`] with the network as its file has it: it takes planes, and one frame a run.
@@ -223,6 +235,7 @@ impl Session {
         let (width, height) = task.size;
         let heads = model.heads(width, height, &task.strides);
         let stream = stream(&execution)?;
+        let _turn = stream.as_ref().map(|_| gpu::turn());
         let mut session = builder(environment, &execution, &task, stream.as_ref(), None)?
             .commit_from_memory(model.bytes())?;
         let input = model.input_name().to_owned();
@@ -238,8 +251,17 @@ impl Session {
                 return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
             }
         }
-        let mean = model.mean();
-        Ok(Self { session, task, input, outputs, mean, heads, specialised: false, stream })
+        Ok(Self {
+            session,
+            task,
+            input,
+            outputs,
+            mean: model.mean(),
+            heads,
+            specialised: false,
+            cuda_graphs: false,
+            stream,
+        })
     }
 }
 

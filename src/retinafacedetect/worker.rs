@@ -10,7 +10,6 @@ use crate::{
     frame::Layout,
     inference::{
         self, Choice, Execution, LibraryError, LoadError, LogLevel, Notice, OrtEngine, Provider,
-        Session,
     },
     meta::{self, MapError},
     model::{Model, Task},
@@ -205,8 +204,7 @@ impl Worker {
             let task = view.task(&self.network, batch);
             let Network { model, tell, .. } = &*self.network;
             let environment = inference::environment(log)?;
-            let session = Session::shared(environment, tell, model, &task, &self.execution)?;
-            engines.push(OrtEngine::new(session)?);
+            engines.push(OrtEngine::load(environment, tell, model, &task, &self.execution)?);
         }
         Ok(())
     }
