@@ -3,9 +3,10 @@
 //! Frames a second and latency of whole pipelines, for scripts/bench, which reads the line of JSON
 //! that each configuration gives.
 //!
-//!     cargo bench --bench pipeline -- FRAMES WIDTH HEIGHT SECONDS MODEL
+//!     cargo bench --bench pipeline -- FRAMES WIDTH HEIGHT SECONDS MODEL [PROPERTIES]
 //!
-//! FRAMES is a file of raw BGR frames, WIDTH×HEIGHT, held in memory and sent again and again.
+//! FRAMES is a file of raw BGR frames, WIDTH×HEIGHT, held in memory and sent again and again. With
+//! PROPERTIES, of retinafacedetect, that alone is measured, with one frame in flight a core.
 
 use std::{
     env, fs,
@@ -90,8 +91,8 @@ fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: 
 
 fn main() {
     let arguments: Vec<_> = env::args().skip(1).filter(|arg| arg != "--bench").collect();
-    let [frames, width, height, seconds, model] = arguments.as_slice() else {
-        println!("scripts/bench runs this: FRAMES WIDTH HEIGHT SECONDS MODEL");
+    let [frames, width, height, seconds, model, properties @ ..] = arguments.as_slice() else {
+        println!("scripts/bench runs this: FRAMES WIDTH HEIGHT SECONDS MODEL [PROPERTIES]");
         return;
     };
     gst::init().expect("GStreamer");
@@ -112,6 +113,22 @@ fn main() {
     let cores = thread::available_parallelism().map_or(1, usize::from);
 
     let line = |row: serde_json::Value| println!("{row}");
+    if let [properties] = properties {
+        for (scale, (name, _)) in [0.4, 1.0].into_iter().flat_map(|s| STRIDES.map(|n| (s, n))) {
+            let element = format!(
+                "retinafacedetect name=detect scale={scale} max-size=0 strides={name} threads=1 \
+                 in-flight={cores} scale-method=nearest {properties}"
+            );
+            let (fps, stats) = run(&clip, &element);
+            let stats = stats.expect("statistics");
+            let time = |name: &str| stats.get::<f64>(name).expect("a time");
+            line(json!({
+                "what": "provider", "scale": scale, "strides": name, "properties": properties,
+                "fps": fps, "p50": time("latency-p50-ms"), "p99": time("latency-p99-ms"),
+            }));
+        }
+        return;
+    }
     for scale in SCALES {
         let input = input_size(clip.size, scale, 0);
         for (name, strides) in STRIDES {

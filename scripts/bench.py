@@ -32,6 +32,10 @@ PUBLISHED = {
 }
 # The whole of its detection on MXNet 1.9.1, on two cores of the machine that the rest was measured on.
 REPLACED_MXNET = {0.4: 1.36, 1.0: 6.2}
+OPENVINO = ROOT / ".cache/onnxruntime-openvino/libonnxruntime.so"
+# What is measured with it.
+OPENVINO_PROPERTIES = ["execution-provider=openvino", "execution-provider=openvino precision=bf16",
+                       "execution-provider=openvino precision=bf16 in-flight=8 batch-size=4"]
 
 
 def session_ms(path, scale, threads, seconds):
@@ -80,12 +84,17 @@ def measure(options):
     for number in range(options.rounds):
         print(f"Round {number + 1} of {options.rounds}", flush=True)
         command = [options.bench, options.clip, *map(str, SIZE), str(options.seconds), str(MODEL)]
-        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                                text=True, check=True).stdout
-        for line in output.splitlines():
-            row = json.loads(line)
-            values = {name: row.pop(name) for name in ("fps", "ms", "p50", "p99") if name in row}
-            add(tuple(sorted(row.items())), **values)
+        runs = [(command, os.environ)]
+        if OPENVINO.exists():
+            openvino = {**os.environ, "ORT_DYLIB_PATH": str(OPENVINO)}
+            runs += [([*command, properties], openvino) for properties in OPENVINO_PROPERTIES]
+        for command, environment in runs:
+            output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                                    env=environment, text=True, check=True).stdout
+            for line in output.splitlines():
+                row = json.loads(line)
+                values = {name: row.pop(name) for name in ("fps", "ms", "p50", "p99") if name in row}
+                add(tuple(sorted(row.items())), **values)
         for scale in SCALES:
             for threads in (1, 2):
                 ms = session_ms(MODEL, scale, threads, options.seconds / 2)
@@ -108,7 +117,7 @@ def tables(figures, options):
     stock = {scale: figures["stock", scale, 1]["ms"] for scale in SCALES}
     lines = [
         f"Measured by `scripts/bench` on {datetime.date.today()}: {cores} cores of "
-        f"{cpu()}, ONNX Runtime {onnxruntime.__version__}, CPU provider, f32; 640×480 BGR frames held in "
+        f"{cpu()}, ONNX Runtime {onnxruntime.__version__}, CPU provider, f32, where nothing else is said (OpenVINO's is 1.24.1); 640×480 BGR frames held in "
         f"memory, medians of {options.rounds} rounds in turn. Efficiency: frames a second ÷ (cores used ÷ "
         "time of the same rewritten network alone, one thread). Ratio: to ONNX Runtime alone, network "
         "as shipped, one thread, at the same scale.",
@@ -143,6 +152,12 @@ def tables(figures, options):
                 row(f"`retinafacedetect in-flight={in_flight} threads={threads} scale-method={settings['method']}`",
                     scale, strides, "yes", used, figure["fps"], f"{figure['p50']:.2f} / {figure['p99']:.2f}",
                     f"{efficiency:.2f}" if threads == 1 else "")
+            for properties in OPENVINO_PROPERTIES:
+                figure = figures.get(key(what="provider", scale=scale, strides=strides, properties=properties))
+                if figure:
+                    in_flight = "" if "in-flight" in properties else f"in-flight={cores} "
+                    row(f"`retinafacedetect {in_flight}threads=1 scale-method=nearest {properties}`", scale, strides,
+                        "yes", cores, figure["fps"], f"{figure['p50']:.2f} / {figure['p99']:.2f}")
         if ("replaced", scale, 1) in figures:
             for threads in (1, 2):
                 ms = figures["replaced", scale, threads]["ms"]

@@ -5,7 +5,7 @@
 use std::{
     collections::VecDeque,
     io, mem,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc},
     thread::{self, JoinHandle, ThreadId},
 };
 
@@ -74,7 +74,23 @@ impl<J: Default + Send + 'static> Pipeline<J> {
     where
         W: FnMut(&mut [J]) + Send + 'static,
     {
-        let workers: Vec<W> = workers.into_iter().collect();
+        let makers = workers.into_iter().map(|worker| move || Ok(worker));
+        Self::with_makers(makers, in_flight, batch)
+    }
+
+    /// [`Self::new`] with workers that are made in the threads that they will work in; waits for all
+    /// of them.
+    pub fn with_makers<M, W, E>(
+        makers: impl IntoIterator<Item = M>,
+        in_flight: usize,
+        batch: usize,
+    ) -> Result<Self, E>
+    where
+        M: FnOnce() -> Result<W, E> + Send + 'static,
+        W: FnMut(&mut [J]),
+        E: From<io::Error> + Send + 'static,
+    {
+        let makers: Vec<M> = makers.into_iter().collect();
         let capacity = 2 * in_flight;
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
@@ -94,13 +110,33 @@ impl<J: Default + Send + 'static> Pipeline<J> {
             idle: Condvar::new(),
         });
         // Dropped when a thread does not start, it ends those that did.
-        let mut pipeline = Self { shared, workers: Vec::with_capacity(workers.len()) };
-        for (index, work) in workers.into_iter().enumerate() {
-            let shared = Arc::clone(&pipeline.shared);
-            let thread = thread::Builder::new()
-                .name(format!("retinaface:{index}"))
-                .spawn(move || shared.run(work))?;
-            pipeline.workers.push(thread);
+        let mut pipeline = Self { shared, workers: Vec::with_capacity(makers.len()) };
+        let (made, all_made) = mpsc::channel();
+        for (index, make) in makers.into_iter().enumerate() {
+            let (shared, made) = (Arc::clone(&pipeline.shared), made.clone());
+            let thread = thread::Builder::new().name(format!("retinaface:{index}"));
+            let thread = thread.spawn(move || {
+                let (worker, result) = match make() {
+                    Ok(worker) => (Some(worker), Ok(())),
+                    Err(err) => (None, Err(err)),
+                };
+                // Nobody listens where another has failed.
+                let _ = made.send(result);
+                drop(made);
+                if let Some(worker) = worker {
+                    shared.run(worker);
+                }
+            });
+            pipeline.workers.push(thread?);
+        }
+        drop(made);
+        let mut ready = 0;
+        for result in &all_made {
+            result?;
+            ready += 1;
+        }
+        if ready < pipeline.workers.len() {
+            return Err(io::Error::other("a worker has failed while it was made").into());
         }
         Ok(pipeline)
     }

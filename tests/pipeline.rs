@@ -3,6 +3,7 @@
 //! Several jobs in flight: their order, their number, and that nobody waits for ever.
 
 use std::{
+    io,
     sync::{
         Arc, Barrier,
         atomic::{AtomicUsize, Ordering},
@@ -97,6 +98,32 @@ fn a_worker_takes_what_waits_up_to_its_batch() {
     end.send(()).expect("a worker");
     pipeline.drain();
     assert_eq!(delivered.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn workers_are_made_in_their_threads_or_not_at_all() {
+    let made = Arc::new(AtomicUsize::new(0));
+    let start = |fails: bool| {
+        let makers = (0..3).map(|number| {
+            let made = Arc::clone(&made);
+            move || {
+                if fails && number == 1 {
+                    return Err(io::Error::other("no worker"));
+                }
+                made.fetch_add(1, Ordering::Relaxed);
+                let own = thread::current().id();
+                Ok(move |jobs: &mut [u64]| jobs.fill(u64::from(thread::current().id() == own)))
+            }
+        });
+        Pipeline::with_makers(makers, 3, 1)
+    };
+    let pipeline = start(false).expect("three workers");
+    assert_eq!(made.load(Ordering::Relaxed), 3, "it waits for them");
+    assert!(pipeline.push(|_| ()));
+    assert!(pipeline.deliver(|job| assert_eq!(*job, 1, "made in another thread")));
+    assert_eq!(start(true).err().expect("an error").to_string(), "no worker");
+    drop(pipeline);
+    assert_eq!(Arc::strong_count(&made), 1, "all threads have ended");
 }
 
 #[test]

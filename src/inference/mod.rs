@@ -4,6 +4,7 @@
 
 mod choose;
 mod engine;
+mod execution;
 mod gpu;
 mod library;
 mod provider;
@@ -12,8 +13,9 @@ mod tensorrt;
 
 pub use choose::{Choice, choose};
 pub use engine::OrtEngine;
+pub use execution::{Execution, Precision};
 pub use gpu::has_nvidia_gpu;
 pub use library::{LibraryError, Log, environment, set_plugin_folder};
 pub use ort::logging::LogLevel;
-pub use provider::{Execution, Precision, Provider, ProviderError};
+pub use provider::{Provider, ProviderError};
 pub use session::{LoadError, Notice, Session, SpecialisedError, Tell};

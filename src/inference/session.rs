@@ -19,8 +19,8 @@ use thiserror::Error;
 
 use super::{
     Execution, Provider, ProviderError,
+    execution::{Engines, Gpu},
     gpu::{self, Stream},
-    provider::{Engines, Gpu},
     tensorrt::Place,
 };
 use crate::{
@@ -62,6 +62,8 @@ pub enum Notice<'a> {
     Building(&'a Task),
     /// It has ended, with or without an engine.
     Built(&'a Task, Duration, Result<(), &'a LoadError>),
+    /// From now on, this provider runs instead of one that does not serve any more.
+    Instead(Provider, &'a ProviderError),
 }
 
 /// Where notices go.

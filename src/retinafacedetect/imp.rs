@@ -182,6 +182,7 @@ impl RetinaFaceDetect {
     fn tell(&self, notice: &Notice) {
         let (kind, text) = match notice {
             Notice::Message(level, message) => return worker::log(*level, message),
+            Notice::Instead(provider, refusal) => return self.run_on(*provider, &[*refusal]),
             Notice::Building(task) => {
                 let (width, height) = task.size;
                 let text = format!(
@@ -214,6 +215,7 @@ impl RetinaFaceDetect {
             None => return Ok(()),
         };
         let settings = lock(&self.settings).live;
+        let format = Arc::new(format);
         let looker = match looker {
             Some(Looker::Here(here)) => {
                 lock(&here).0.prepare(&format, &settings, None)?;
@@ -224,7 +226,7 @@ impl RetinaFaceDetect {
             None => {
                 let Choice { engine, execution, .. } =
                     self.choose(&network, &plan, &format, &settings)?;
-                Self::looker(&network, &execution, engine, &format, &settings)?
+                Self::looker(&network, &execution, engine, &format, settings)?
             }
         };
         let first = {
@@ -232,7 +234,6 @@ impl RetinaFaceDetect {
             let Some(state) = state.as_mut().filter(|state| !state.stopping) else {
                 return Ok(());
             };
-            let format = Arc::new(format);
             state.stream.replace(Stream { format, looker: looker.clone() }).is_none()
         };
         if let Looker::Threads(pipeline) = looker
@@ -264,18 +265,25 @@ impl RetinaFaceDetect {
             let idle_gpu = refusal.provider() == Provider::Cuda && inference::has_nvidia_gpu();
             idle_gpu || !refusal.is_absence()
         };
-        let refusals = choice.refusals.iter().filter(unexpected);
-        let refusals: Vec<_> = refusals.map(ToString::to_string).collect();
+        self.run_on(provider, &choice.refusals.iter().filter(unexpected).collect::<Vec<_>>());
+        Ok(choice)
+    }
+
+    /// Tells what the frames run on, with a warning where there are reasons for one.
+    fn run_on(&self, provider: Provider, refusals: &[&ProviderError]) {
+        let before = lock(&self.output).provider.replace(provider);
+        if before == Some(provider) {
+            return;
+        }
+        self.obj().notify("active-execution-provider");
         if !refusals.is_empty() {
+            let refusals: Vec<_> = refusals.iter().map(ToString::to_string).collect();
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Init,
                 ("Faces are looked for with {provider}, as {}", refusals.join("; and "))
             );
         }
-        lock(&self.output).provider = Some(provider);
-        self.obj().notify("active-execution-provider");
-        Ok(choice)
     }
 
     /// Upstream knows at the first caps whether it is live.
@@ -294,33 +302,36 @@ impl RetinaFaceDetect {
         network: &Arc<Network>,
         execution: &Execution,
         engine: OrtEngine,
-        format: &Format,
-        settings: &LiveSettings,
+        format: &Arc<Format>,
+        settings: LiveSettings,
     ) -> Result<Looker, DetectError> {
         let mut engine = Some(engine);
-        let worker = || {
+        let mut makers = iter::repeat_with(|| {
             let mut worker = Worker::new(Arc::clone(network), execution.clone());
-            worker.prepare(format, settings, engine.take()).map(|()| worker)
-        };
-        let mut workers = iter::repeat_with(worker).take(execution.runs());
+            let (format, engine) = (Arc::clone(format), engine.take());
+            move || worker.prepare(&format, &settings, engine).map(|()| worker)
+        });
         if execution.frames == 1
-            && let Some(worker) = workers.next()
+            && let Some(make) = makers.next()
         {
-            return Ok(Looker::Here(Arc::new(Mutex::new((worker?, Job::default())))));
+            return Ok(Looker::Here(Arc::new(Mutex::new((make()?, Job::default())))));
         }
-        let workers = workers.collect::<Result<Vec<_>, _>>()?.into_iter().map(|mut worker| {
-            move |jobs: &mut [Job]| {
-                let work = AssertUnwindSafe(|| worker.work(jobs));
-                if let Err(fault) = panic::catch_unwind(work)
-                    && let Some(job) = jobs.iter_mut().find(|job| job.look)
-                {
-                    let fault = fault.downcast_ref::<&str>().copied().unwrap_or("unknown");
-                    job.result = Err(DetectError::Fault(fault.to_owned()));
-                }
+        let makers = makers.take(execution.runs()).map(|make| {
+            move || -> Result<_, DetectError> {
+                let mut worker = make()?;
+                Ok(move |jobs: &mut [Job]| {
+                    let work = AssertUnwindSafe(|| worker.work(jobs));
+                    if let Err(fault) = panic::catch_unwind(work)
+                        && let Some(job) = jobs.iter_mut().find(|job| job.look)
+                    {
+                        let fault = fault.downcast_ref::<&str>().copied().unwrap_or("unknown");
+                        job.result = Err(DetectError::Fault(fault.to_owned()));
+                    }
+                })
             }
         });
-        let pipeline = Pipeline::new(workers, execution.frames, execution.batch());
-        Ok(Looker::Threads(Arc::new(pipeline.map_err(DetectError::Threads)?)))
+        let pipeline = Pipeline::with_makers(makers, execution.frames, execution.batch())?;
+        Ok(Looker::Threads(Arc::new(pipeline)))
     }
 
     fn is_live(&self) -> bool {

@@ -10,6 +10,7 @@ use crate::{
     frame::Layout,
     inference::{
         self, Choice, Execution, LibraryError, LoadError, LogLevel, Notice, OrtEngine, Provider,
+        ProviderError,
     },
     meta::{self, MapError},
     model::{Model, Task},
@@ -20,8 +21,9 @@ use crate::{
 };
 
 /// How many input sizes a worker stays ready for, so that streams which go back and forth between
-/// sizes do not load their networks again and again.
+/// sizes do not load their networks again and again. On a GPU each costs memory for each worker.
 const SIZES: usize = 4;
+const GPU_SIZES: usize = 2;
 
 /// What the element was started with.
 pub struct Network {
@@ -56,7 +58,7 @@ pub enum DetectError {
     #[error("the network does not run: {0}")]
     Run(#[from] EngineError),
     #[error("cannot start threads for the frames in flight: {0}")]
-    Threads(io::Error),
+    Threads(#[from] io::Error),
     #[error("a fault in this element, which should be reported: {0}")]
     Fault(String),
 }
@@ -166,6 +168,43 @@ pub struct Worker {
 struct Engines {
     view: View,
     engines: Vec<OrtEngine>,
+    /// Whether there are none for more frames to come.
+    complete: bool,
+}
+
+impl Engines {
+    /// Loads what is missing. Where nothing else was asked for and TensorRT has no engine,
+    /// `execution` becomes one on CUDA.
+    fn grow(&mut self, network: &Network, execution: &mut Execution) -> Result<(), DetectError> {
+        let Network { model, tell, .. } = network;
+        let environment = inference::environment(log)?;
+        let largest = execution.batch();
+        while !self.complete {
+            let last = self.engines.last();
+            let batch = last.map_or(1, |last| largest.min(2 * last.batch()));
+            if last.is_some_and(|last| last.batch() == largest || !last.is_specialised()) {
+                self.complete = true;
+                continue;
+            }
+            let task = self.view.task(network, batch);
+            match OrtEngine::load(environment, tell, model, &task, execution) {
+                Ok(engine) => self.engines.push(engine),
+                Err(err) if batch > 1 => {
+                    let fewer = format!("No more than {} frames in a run: {err}", batch / 2);
+                    tell(Notice::Message(LogLevel::Warning, &fewer));
+                    self.complete = true;
+                }
+                Err(LoadError::Provider(err @ ProviderError::NoEngine))
+                    if network.provider.is_none() =>
+                {
+                    execution.provider = Provider::Cuda;
+                    tell(Notice::Instead(Provider::Cuda, &err));
+                }
+                Err(err) => return Err(err.into()),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Worker {
@@ -173,40 +212,40 @@ impl Worker {
         Self { network, execution, engines: Vec::new(), detector: Detector::default() }
     }
 
-    /// Gets ready for frames of this format, with the first engine for them if it is at hand.
+    /// Gets ready for frames of this format, with the first engine for them if it is at hand, in the
+    /// thread that it is going to work in.
     pub fn prepare(
         &mut self,
         format: &Format,
         settings: &LiveSettings,
-        engine: Option<OrtEngine>,
+        mut engine: Option<OrtEngine>,
     ) -> Result<(), DetectError> {
+        if let Some(engine) = &mut engine {
+            // A GPU has something to prepare for each thread.
+            engine.run()?;
+        }
         let view = View::new(&self.network, self.execution.provider, format, settings)?;
         self.load(view, engine)
     }
 
+    /// Makes the engines for `view` the last.
     fn load(&mut self, view: View, engine: Option<OrtEngine>) -> Result<(), DetectError> {
         match self.engines.iter().position(|engines| engines.view == view) {
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                if self.engines.len() == SIZES {
+                let sizes = if self.execution.provider.is_gpu() { GPU_SIZES } else { SIZES };
+                if self.engines.len() == sizes {
                     self.engines.remove(0);
                 }
-                self.engines.push(Engines { view, engines: engine.into_iter().collect() });
+                let engines = engine.into_iter().collect();
+                self.engines.push(Engines { view, engines, complete: false });
             }
         }
-        let Some(Engines { engines, .. }) = self.engines.last_mut() else { return Ok(()) };
-        let largest = self.execution.batch();
-        let complete = |engines: &[OrtEngine]| {
-            engines.last().is_some_and(|last| last.batch() == largest || !last.is_specialised())
-        };
-        while !complete(engines) {
-            let batch = engines.last().map_or(1, |last| largest.min(2 * last.batch()));
-            let task = view.task(&self.network, batch);
-            let Network { model, tell, .. } = &*self.network;
-            let environment = inference::environment(log)?;
-            engines.push(OrtEngine::load(environment, tell, model, &task, &self.execution)?);
+        let Self { network, execution, engines, .. } = self;
+        match engines.last_mut() {
+            Some(engines) if !engines.complete => engines.grow(network, execution),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Finds the faces of the jobs' frames.
