@@ -10,7 +10,10 @@
 
 use std::{
     env, fs,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -36,7 +39,7 @@ struct Clip {
 /// Frames a second of `element`, and its statistics where it has any.
 fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
     let pipeline = gst::parse::launch(&format!(
-        "appsrc name=source block=true max-buffers=4 max-bytes=0 format=time ! {element} ! \
+        "appsrc name=source format=time ! {element} ! \
          fakesink name=sink sync=false enable-last-sample=false"
     ))
     .expect("a pipeline")
@@ -45,31 +48,39 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
     let bus = pipeline.bus().expect("a bus");
     let source = pipeline.by_name("source").and_downcast::<gst_app::AppSrc>().expect("appsrc");
     source.set_caps(Some(&clip.caps));
-    pipeline.set_state(gst::State::Playing).expect("it starts");
-    let mut frames = clip.frames.iter().cycle();
-    let mut push = |time| {
-        let start = Instant::now();
-        let mut pushed = 0;
-        while start.elapsed() < time {
-            let frame = frames.next().expect("frames").clone();
-            source.push_buffer(frame).expect("it takes frames");
-            pushed += 1;
-            // A source that has stopped takes no frames and does not say so.
-            let error = bus.pop_filtered(&[gst::MessageType::Error]);
-            assert!(error.is_none(), "{error:?}");
-        }
-        (pushed, start.elapsed())
+    // Frames come from the streaming thread, as those of a decoder do.
+    let pushed = Arc::new(AtomicU64::new(0));
+    let ended = Arc::new(AtomicBool::new(false));
+    let (count, end, frames) = (Arc::clone(&pushed), Arc::clone(&ended), clip.frames.clone());
+    let need_data = move |source: &gst_app::AppSrc, _| {
+        // Refused where the pipeline stops, which the bus tells.
+        let _ = if end.load(Ordering::Relaxed) {
+            source.end_of_stream()
+        } else {
+            let number = count.fetch_add(1, Ordering::Relaxed) as usize;
+            source.push_buffer(frames[number % frames.len()].clone())
+        };
     };
-    push(Duration::from_millis(300));
+    source.set_callbacks(gst_app::AppSrcCallbacks::builder().need_data(need_data).build());
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    let wait = |time| {
+        let (start, before) = (Instant::now(), pushed.load(Ordering::Relaxed));
+        thread::sleep(time);
+        // A source that has stopped does not say so.
+        let error = bus.pop_filtered(&[gst::MessageType::Error]);
+        assert!(error.is_none(), "{error:?}");
+        (pushed.load(Ordering::Relaxed) - before) as f64 / start.elapsed().as_secs_f64()
+    };
+    wait(Duration::from_millis(300));
     // Both times the frames that wait are as many.
-    let (pushed, time) = push(clip.time);
-    source.end_of_stream().expect("it ends");
+    let rate = wait(clip.time);
+    ended.store(true, Ordering::Relaxed);
     let end = [gst::MessageType::Eos, gst::MessageType::Error];
     let end = bus.timed_pop_filtered(gst::ClockTime::NONE, &end).expect("it ends");
     assert_eq!(end.type_(), gst::MessageType::Eos, "{end:?}");
     let stats = pipeline.by_name("detect").map(|detect| detect.property("stats"));
     pipeline.set_state(gst::State::Null).expect("it stops");
-    (f64::from(pushed) / time.as_secs_f64(), stats)
+    (rate, stats)
 }
 
 /// Median milliseconds of the bare session that the element runs.
