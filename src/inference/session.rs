@@ -168,6 +168,10 @@ impl Session {
             Err(SpecialisedError::Loading(err)) if execution.provider != Provider::Cpu => {
                 return Err(err);
             }
+            // It would build an engine for any shape, at every start.
+            Err(why) if execution.provider == Provider::TensorRt => {
+                return Err(execution.refused(&why.to_string()).into());
+            }
             Err(why) => why,
         };
         let slower = format!("The network runs as it is, which is slower: {why}");
@@ -198,15 +202,18 @@ impl Session {
             let engines = place.as_ref().zip(folder);
             let engines =
                 engines.map(|(place, folder)| Engines { folder, timings: &place.timings });
-            let builder = builder(environment, execution, task, stream.as_ref(), engines)?;
-            Ok({ builder }.commit_from_memory(&file)?)
+            let mut builder = builder(environment, execution, task, stream.as_ref(), engines)?;
+            Ok(builder.commit_from_memory(&file)?)
         };
         let session = match &place {
-            Some(place) if place.is_built() => load(Some(&place.folder)),
-            _ if execution.provider == Provider::TensorRt => {
-                build(execution, tell, task, place.as_ref(), load)
-            }
-            _ => load(None),
+            _ if execution.provider != Provider::TensorRt => load(None),
+            Some(place) if place.is_built() => load(Some(&place.folder)).or_else(|err| {
+                let broken = format!("The engine in {} fails: {err}", place.folder.display());
+                tell(Notice::Message(LogLevel::Warning, &broken));
+                place.discard();
+                build(execution, tell, task, Some(place), load)
+            }),
+            place => build(execution, tell, task, place.as_ref(), load),
         }?;
         Ok(Self {
             session,

@@ -72,6 +72,12 @@ impl Place {
         self.folder.is_dir()
     }
 
+    /// Removes an engine that does not serve.
+    pub fn discard(&self) {
+        // What stays is found not to serve again.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+
     /// A folder to build the engine in.
     pub fn workshop(&self) -> io::Result<Workshop> {
         let mut folder = self.folder.clone().into_os_string();
@@ -155,5 +161,7 @@ mod tests {
         assert!(place.folder.join("an.engine").is_file());
         let left = fs::read_dir(cache.path()).expect("a folder").count();
         assert_eq!(left, 2, "the engine and the timings");
+        place.discard();
+        assert!(!place.is_built());
     }
 }
