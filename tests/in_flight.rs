@@ -173,22 +173,50 @@ fn a_flush_forgets_the_frames_in_flight() {
 
 #[test]
 fn a_fault_in_a_frame_is_one_error() {
+    for properties in ["in-flight=2", "in-flight=6 batch-size=3"] {
+        let sample = common::astronaut("BGR");
+        let mut harness = harness(properties, &sample);
+        let detect = harness.element().and_downcast::<gst::Bin>().expect("a bin");
+        let bus = gst::Bus::new();
+        detect.by_name("detect").expect("the element").set_bus(Some(&bus));
+        assert_eq!(harness.push(numbered(&sample, 0)), Ok(gst::FlowSuccess::Ok));
+        let refused = (1..1000).any(|_| {
+            let short = gst::Buffer::from_slice(vec![0; 1000]);
+            harness.push(short) == Err(gst::FlowError::Error)
+        });
+        assert!(refused, "upstream hears of it");
+        let errors = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error]));
+        assert_eq!(errors.count(), 1, "{properties}");
+        let good = harness.pull().expect("the good frame");
+        assert_eq!((good.offset(), meta::faces(&good).len()), (0, 1), "{properties}");
+        assert!(harness.try_pull().is_none());
+    }
+}
+
+/// Frames that wait together need not be looked at in the same way.
+#[test]
+fn settings_change_from_frame_to_frame_of_a_batch() {
     let sample = common::astronaut("BGR");
-    let mut harness = harness("in-flight=2", &sample);
+    let mut harness = harness("in-flight=9 batch-size=4 max-size=0", &sample);
     let detect = harness.element().and_downcast::<gst::Bin>().expect("a bin");
-    let bus = gst::Bus::new();
-    detect.by_name("detect").expect("the element").set_bus(Some(&bus));
-    assert_eq!(harness.push(numbered(&sample, 0)), Ok(gst::FlowSuccess::Ok));
-    let refused = (1..1000).any(|_| {
-        let short = gst::Buffer::from_slice(vec![0; 1000]);
-        harness.push(short) == Err(gst::FlowError::Error)
-    });
-    assert!(refused, "upstream hears of it");
-    let errors: Vec<_> =
-        std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error])).collect();
-    assert_eq!(errors.len(), 1);
-    assert_eq!(harness.pull().expect("the good frame").offset(), 0);
-    assert!(harness.try_pull().is_none());
+    let detect = detect.by_name("detect").expect("the element");
+    for number in 0..60 {
+        detect.set_property("scale", [0.5, 1.0][number as usize / 3 % 2]);
+        detect.set_property("margin", number as f64 / 60.0);
+        detect.set_property("score-threshold", if number % 7 == 0 { 1.0 } else { 0.6 });
+        assert_eq!(harness.push(numbered(&sample, number)), Ok(gst::FlowSuccess::Ok));
+    }
+    for number in 0..60 {
+        let frame = harness.pull().expect("a frame");
+        let faces = meta::faces(&frame);
+        assert_eq!((frame.offset(), faces.len()), (number, usize::from(number % 7 != 0)));
+        for face in faces {
+            // The face is 95 pixels wide.
+            let expected = 95.0 * (1.0 + 2.0 * number as f32 / 60.0);
+            let width = face.bounds.width();
+            assert!((width - expected).abs() < 0.1 * expected, "{number}: {width}, not {expected}");
+        }
+    }
 }
 
 /// The latency that a playing pipeline ending in the element has, and how many frames come through.
