@@ -110,6 +110,13 @@ fn model() -> Model {
     Model::parse(&model).expect("a RetinaFace network")
 }
 
+/// The rewritten network at work on the CPU.
+fn engine(model: &Model, task: &Task) -> OrtEngine {
+    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let session = Session::specialised(environment, &|_| (), model, task, &Execution::cpu(1));
+    OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
+}
+
 #[test]
 fn every_set_of_strides_at_every_size() {
     let mut pictures = vec![common::media("astronaut.png")];
@@ -121,16 +128,15 @@ fn every_set_of_strides_at_every_size() {
     let pictures: Vec<_> = pictures.iter().map(|path| decoded(path, "BGR", None)).collect();
     let model = model();
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let engine = |session| OrtEngine::new(Arc::new(session)).expect("it runs");
 
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let (task, cpu) = (Task::new(size, strides), Execution::cpu(1));
-            let original = Session::as_it_is(environment, &model, &task, &cpu);
-            let specialised = Session::specialised(environment, &|_| (), &model, &task, &cpu);
-            let mut original = engine(original.expect("it loads"));
-            let mut specialised = engine(specialised.expect("it is rewritten and loads"));
+            let task = Task::new(size, strides);
+            let original = Session::as_it_is(environment, &model, &task, &Execution::cpu(1));
+            let original = OrtEngine::new(Arc::new(original.expect("it loads")));
+            let mut original = original.expect("it runs");
+            let mut specialised = engine(&model, &task);
             for (index, picture) in pictures.iter().enumerate() {
                 let place = format!("picture {index}, {size:?}, strides {strides:?}");
                 let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
@@ -147,12 +153,7 @@ fn every_set_of_strides_at_every_size() {
 #[test]
 fn pixels_give_what_planes_give() {
     common::init();
-    let (model, cpu) = (model(), Execution::cpu(1));
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let engine = |task: &Task| {
-        let session = Session::specialised(environment, &|_| (), &model, task, &cpu);
-        OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs")
-    };
+    let model = model();
     let formats = [
         "BGR", "RGB", "BGRx", "RGBx", "xBGR", "xRGB", "BGRA", "RGBA", "ABGR", "ARGB", "GRAY8",
         "NV12", "YUY2",
@@ -174,8 +175,8 @@ fn pixels_give_what_planes_give() {
             let form = Pixels::least(&layout, source, size, method);
             assert_eq!(form.size, source, "nothing is resized before the copy");
             let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-            let expected = faces(&picture, &mut engine(&planes), method);
-            let found = faces(&picture, &mut engine(&pixels), method);
+            let expected = faces(&picture, &mut engine(&model, &planes), method);
+            let found = faces(&picture, &mut engine(&model, &pixels), method);
             let place = format!("{format_name} at {size:?}");
             match layout.colour {
                 Colour::Rgb => assert_same(&found, &expected, &place),
@@ -190,8 +191,8 @@ fn pixels_give_what_planes_give() {
         assert_eq!((form.size, form.channels), (size, 3));
         let planes = Task::new(size, &[8, 16, 32]);
         let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-        let expected = faces(&picture, &mut engine(&planes), ScaleMethod::Bilinear);
-        let found = faces(&picture, &mut engine(&pixels), ScaleMethod::Bilinear);
+        let expected = faces(&picture, &mut engine(&model, &planes), ScaleMethod::Bilinear);
+        let found = faces(&picture, &mut engine(&model, &pixels), ScaleMethod::Bilinear);
         assert_alike(&found, &expected, &format!("{format_name} at {size:?}"));
     }
     assert!(compared >= 4 * formats.len(), "only {compared} faces");
@@ -203,8 +204,6 @@ fn pixels_give_what_planes_give_to_other_networks() {
     common::init();
     let test = "pixels_give_what_planes_give_to_other_networks";
     let Some(shared) = common::shared(test) else { return };
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let cpu = Execution::cpu(1);
     let picture = decoded(&common::media("astronaut.png"), "RGBx", None);
     let (info, layout) = format(&picture);
     let source = (info.width(), info.height());
@@ -215,15 +214,8 @@ fn pixels_give_what_planes_give_to_other_networks() {
             let planes = Task::new(size, &model.strides());
             let form = Pixels::least(&layout, source, size, ScaleMethod::Bilinear);
             let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-            let [expected, found] = [planes, pixels].map(|task| {
-                let session = Session::specialised(environment, &|_| (), &model, &task, &cpu);
-                let session = Arc::new(session.expect("it loads"));
-                faces(
-                    &picture,
-                    &mut OrtEngine::new(session).expect("it runs"),
-                    PARAMETERS.scale_method,
-                )
-            });
+            let [expected, found] = [planes, pixels]
+                .map(|task| faces(&picture, &mut engine(&model, &task), ScaleMethod::Bilinear));
             assert!(!found.is_empty());
             assert_alike(&found, &expected, &format!("{name} at {size:?}"));
         }
@@ -246,12 +238,7 @@ fn assert_alike(found: &[Face], expected: &[Face], place: &str) {
 #[test]
 fn a_batch_gives_what_single_frames_give() {
     common::init();
-    let (model, cpu) = (model(), Execution::cpu(1));
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let engine = |task: &Task| {
-        let session = Session::specialised(environment, &|_| (), &model, task, &cpu);
-        OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs")
-    };
+    let model = model();
     let size = (320, 240);
     let pictures = ["astronaut.png", "coffee.png", "astronaut.png"].map(common::media);
     let sizes = [(320, 240), (500, 400), (320, 320)];
@@ -260,8 +247,8 @@ fn a_batch_gives_what_single_frames_give() {
     let pixels = Pixels { size, channels: 3, order: [0, 1, 2], method: ScaleMethod::Bilinear };
     for form in [Form::Planes, Form::Pixels(pixels)] {
         let one = Task { form, ..Task::new(size, &[8, 16, 32]) };
-        let mut single = engine(&one);
-        let mut batch = engine(&Task { batch: 4, ..one });
+        let mut single = engine(&model, &one);
+        let mut batch = engine(&model, &Task { batch: 4, ..one });
         let pictures: Vec<_> = match form {
             Form::Planes => pictures.iter().collect(),
             // Pixels that are copied as they are have one size.
