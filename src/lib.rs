@@ -16,6 +16,7 @@ pub mod retinafaceoverlay;
 use std::path::Path;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    inference::decline_telemetry();
     if let Some(folder) = plugin.filename().as_deref().and_then(Path::parent) {
         inference::set_plugin_folder(folder);
     }

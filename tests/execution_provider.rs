@@ -17,8 +17,10 @@ use gstretinaface::{
 struct Outcome {
     faces: Vec<Face>,
     provider: Option<String>,
+    progress: Vec<gst::ProgressType>,
     warnings: Vec<String>,
     error: Option<String>,
+    errors: usize,
 }
 
 fn look(picture: &Path, properties: &str) -> Outcome {
@@ -38,12 +40,15 @@ fn look(picture: &Path, properties: &str) -> Outcome {
     let faces = sample.and_then(|sample| sample.buffer_owned());
     let faces = faces.map(|buffer| meta::faces(&buffer)).unwrap_or_default();
     let bus = pipeline.bus().expect("a bus");
-    let mut warnings = Vec::new();
-    let mut error = None;
+    let (mut progress, mut warnings) = (Vec::new(), Vec::new());
+    let (mut error, mut errors) = (None, 0);
     while let Some(message) = bus.pop() {
         match message.view() {
+            gst::MessageView::Progress(message) => progress.push(message.get().0),
             gst::MessageView::Warning(warning) => warnings.push(warning.error().to_string()),
             gst::MessageView::Error(err) => {
+                let by_this = err.src().is_some_and(|source| source.name() == "detect");
+                errors += usize::from(by_this);
                 error.get_or_insert(err.error().to_string());
             }
             _ => (),
@@ -51,7 +56,7 @@ fn look(picture: &Path, properties: &str) -> Outcome {
     }
     let provider = detect.property("active-execution-provider");
     pipeline.set_state(gst::State::Null).expect("back to NULL");
-    Outcome { faces, provider, warnings, error }
+    Outcome { faces, provider, progress, warnings, error, errors }
 }
 
 fn astronaut(properties: &str) -> Outcome {
@@ -68,8 +73,29 @@ fn the_cpu_is_there() {
 
 #[test]
 fn a_precision_that_the_provider_lacks_is_an_error() {
-    let error = astronaut("execution-provider=cpu precision=fp16").error.expect("an error");
+    let outcome = astronaut("execution-provider=cpu precision=fp16");
+    assert_eq!(outcome.errors, 1, "the decoder offers the caps again");
+    let error = outcome.error.expect("an error");
     assert!(error.contains("CPU") && error.contains("precision"), "{error}");
+}
+
+/// One of these tests, on its own.
+fn in_a_process(test: &str) -> Command {
+    let mut command = Command::new(env::current_exe().expect("this test"));
+    command.args(["--exact", test, "--show-output"]);
+    command
+}
+
+/// ONNX Runtime would tell its makers.
+#[test]
+fn nobody_is_told() {
+    let cache = tempfile::tempdir().expect("a folder");
+    let mut test = in_a_process("the_cpu_is_there");
+    let test = test.env_remove("ORT_DISABLE_TELEMETRY").env("XDG_CACHE_HOME", cache.path());
+    assert!(test.status().expect("it runs").success());
+    let written = fs::read_dir(cache.path()).expect("a folder").flatten();
+    let written: Vec<_> = written.map(|entry| entry.file_name()).collect();
+    assert!(written.iter().all(|name| name == "gstreamer-1.0"), "{written:?}");
 }
 
 /// Run by itself below, in a process whose ONNX Runtime stands beside the library under test.
@@ -119,13 +145,9 @@ fn providers_that_do_not_serve() {
                 fs::write(path, content).expect("a file");
             }
         }
-        let status = Command::new(env::current_exe().expect("this test"))
-            .args(["--exact", "providers_that_do_not_serve_here", "--ignored"])
-            .env("ORT_DYLIB_PATH", &library)
-            .env("REASON", reason)
-            .status()
-            .expect("it runs");
-        assert!(status.success(), "with {content:?}");
+        let mut test = in_a_process("providers_that_do_not_serve_here");
+        let test = test.arg("--ignored").env("ORT_DYLIB_PATH", &library).env("REASON", reason);
+        assert!(test.status().expect("it runs").success(), "with {content:?}");
     }
 }
 
@@ -187,9 +209,8 @@ fn cuda_finds_the_cpu_s_faces() {
     finds_the_cpu_s_faces("cuda_finds_the_cpu_s_faces", Provider::Cuda, "cuda", &off);
 }
 
-/// ONNX Runtime's GPU build on a machine that has no GPU.
-#[test]
-fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
+/// Whether ONNX Runtime here is its GPU build, on a machine that has no GPU.
+fn is_gpu_build_without_gpu(test: &str) -> bool {
     common::init();
     inference::environment(|_, _| ()).expect("ONNX Runtime");
     let driver = ["/usr/lib", "/usr/lib64", "/lib"].iter().any(|folder| {
@@ -197,8 +218,16 @@ fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
         let mut folders = folders.map(|entry| entry.path()).chain([folder.into()]);
         folders.any(|folder| folder.join("libcuda.so.1").exists())
     });
-    if Provider::Cuda.find().is_err() || inference::has_nvidia_gpu() || driver {
-        eprintln!("SKIPPED: without_a_driver: needs ONNX Runtime's GPU build and no GPU");
+    let is = Provider::Cuda.find().is_ok() && !inference::has_nvidia_gpu() && !driver;
+    if !is {
+        eprintln!("SKIPPED: {test}: needs ONNX Runtime's GPU build and no GPU");
+    }
+    is
+}
+
+#[test]
+fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
+    if !is_gpu_build_without_gpu("without_a_driver_auto_is_the_cpu_and_cuda_an_error") {
         return;
     }
     let error = astronaut("execution-provider=cuda").error.expect("an error");
@@ -208,4 +237,49 @@ fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
     let auto = astronaut("execution-provider=auto");
     assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
     assert!(auto.warnings.is_empty(), "nobody has a GPU to use: {:?}", auto.warnings);
+}
+
+/// Run by itself below, in a process for which there is a driver that tells of one GPU.
+#[test]
+#[ignore = "run by a_gpu_that_cannot_be_used"]
+fn a_gpu_that_cannot_be_used_here() {
+    let error = astronaut("execution-provider=cuda device-id=3").error.expect("an error");
+    assert!(error.contains("no GPU 3, only 1"), "{error}");
+    let cuda = astronaut("execution-provider=cuda");
+    let error = cuda.error.expect("an error");
+    assert!(error.contains("libcublas") && error.contains("install CUDA"), "{error}");
+    assert!(cuda.progress.is_empty());
+
+    let auto = astronaut("execution-provider=auto");
+    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
+    let [warning] = auto.warnings.as_slice() else { panic!("{:?}", auto.warnings) };
+    assert!(warning.contains("with CPU, as CUDA") && warning.contains("install CUDA"), "{warning}");
+    assert!(auto.progress.is_empty(), "no engine is built unasked");
+
+    // The beginning of a build is told, and how it ends.
+    let told = [gst::ProgressType::Start, gst::ProgressType::Error];
+    let tensorrt = astronaut("execution-provider=tensorrt");
+    assert!(tensorrt.error.expect("an error").contains("TensorRT"));
+    assert_eq!(tensorrt.progress, told);
+    let auto = astronaut("execution-provider=auto tensorrt-build=true");
+    assert_eq!((auto.provider.as_deref(), auto.progress.as_slice()), (Some("cpu"), &told[..]));
+}
+
+#[test]
+fn a_gpu_that_cannot_be_used() {
+    if !is_gpu_build_without_gpu("a_gpu_that_cannot_be_used") {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let stubs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stubs.c");
+    for library in ["libcuda.so.1", "libcuda.so", "libnvinfer.so.10"] {
+        let library = folder.path().join(library);
+        let mut compile = Command::new("cc");
+        let compile = compile.args(["-shared", "-fPIC", "-o"]).args([&library, &stubs]);
+        assert!(compile.status().expect("a C compiler, as Rust needs one").success());
+    }
+    let mut test = in_a_process("a_gpu_that_cannot_be_used_here");
+    let test = test.arg("--ignored").env("LD_LIBRARY_PATH", folder.path());
+    let test = test.env("XDG_CACHE_HOME", folder.path().join("cache"));
+    assert!(test.status().expect("it runs").success());
 }

@@ -33,6 +33,19 @@ static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 static PLUGIN_FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
+/// ONNX Runtime 1.31 and newer, as its makers build it, tells them of every process that uses it and
+/// writes an identifier into the user's cache folder, before it can be told not to by its API. Where
+/// the user has not said anything, this says not to. To be called before other threads start, as it
+/// sets an environment variable, which is the only thing that it heeds.
+pub fn decline_telemetry() {
+    const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
+    if env::var_os(VARIABLE).is_none() {
+        // SAFETY: plugins are loaded when an application builds its pipelines, once; what an
+        // application reads of its environment it has read, or reads in the same thread.
+        unsafe { env::set_var(VARIABLE, "1") };
+    }
+}
+
 /// Tells where the plugin file is, so that the library may lie beside it.
 pub fn set_plugin_folder(folder: &Path) {
     // A plugin has one place; the first to tell is right.

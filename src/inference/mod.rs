@@ -15,7 +15,7 @@ pub use choose::{Choice, choose};
 pub use engine::OrtEngine;
 pub use execution::{Execution, Precision};
 pub use gpu::has_nvidia_gpu;
-pub use library::{LibraryError, Log, environment, set_plugin_folder};
+pub use library::{LibraryError, Log, decline_telemetry, environment, set_plugin_folder};
 pub use ort::logging::LogLevel;
 pub use provider::{Provider, ProviderError};
 pub use session::{LoadError, Notice, Session, SpecialisedError, Tell};

@@ -6,6 +6,7 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     process,
+    sync::OnceLock,
 };
 
 use libloading::Library;
@@ -19,12 +20,18 @@ pub const LIBRARIES: [&str; 3] = ["libnvinfer.so.10", "libnvinfer.so.11", "libnv
 
 /// TensorRT's version as it tells it: 10·10⁴ + 3·10² + 1 for 10.3.1. `None`: not installed.
 pub fn version() -> Option<i32> {
-    // SAFETY: NVIDIA's library does nothing when loaded, as ONNX Runtime's provider loads it too.
-    let library = LIBRARIES.into_iter().find_map(|name| unsafe { Library::new(name) }.ok())?;
-    // SAFETY: NvInferRuntimeBase.h declares it like this.
-    let version = unsafe { library.get::<unsafe extern "C" fn() -> i32>(b"getInferLibVersion\0") };
-    // SAFETY: it may be called at any time.
-    version.map(|version| unsafe { version() }).ok()
+    // Kept, as loading it again would take its time.
+    static TENSORRT: OnceLock<Option<(Library, i32)>> = OnceLock::new();
+    let load = || {
+        // SAFETY: NVIDIA's library does nothing when loaded, as ONNX Runtime's provider loads it too.
+        let library = LIBRARIES.into_iter().find_map(|name| unsafe { Library::new(name) }.ok())?;
+        // SAFETY: NvInferRuntimeBase.h declares it like this, and it may be called at any time.
+        let version = unsafe {
+            library.get::<unsafe extern "C" fn() -> i32>(b"getInferLibVersion\0").ok()?()
+        };
+        Some((library, version))
+    };
+    TENSORRT.get_or_init(load).as_ref().map(|(_, version)| *version)
 }
 
 /// Where the engine for one network, task, GPU and version is kept.

@@ -68,6 +68,8 @@ struct State {
     plan: Plan,
     /// There from the first caps on.
     stream: Option<Stream>,
+    /// Caps that were no good: elements offer them again, which would be a long wait again.
+    refused: Option<gst::Caps>,
     /// Frames since the start.
     frames: u64,
     stopping: bool,
@@ -589,6 +591,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
             network: Arc::new(network),
             plan: Plan { in_flight: settings.in_flight, execution: settings.execution() },
             stream: None,
+            refused: None,
             frames: 0,
             stopping: false,
         });
@@ -610,8 +613,14 @@ impl BaseTransformImpl for RetinaFaceDetect {
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = gst_video::VideoInfo::from_caps(incaps)?;
         let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
+        if lock(&self.state).as_ref().is_some_and(|state| state.refused.as_ref() == Some(incaps)) {
+            return Err(gst::loggable_error!(CAT, "These caps were refused before"));
+        }
         self.drain();
         self.prepare(Format { info, layout }).map_err(|err| {
+            if let Some(state) = lock(&self.state).as_mut() {
+                state.refused = Some(incaps.clone());
+            }
             self.post_detect_error(&err);
             gst::loggable_error!(CAT, "{err}")
         })
