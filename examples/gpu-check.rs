@@ -11,7 +11,7 @@ use std::{
     env,
     error::Error,
     process::ExitCode,
-    sync::{Arc, Mutex},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -40,12 +40,14 @@ struct Detector {
     source: gst::Pad,
     /// Held, as nobody else does.
     _sink: gst::Pad,
-    /// The faces of each frame that came out.
-    found: Arc<Mutex<Vec<Vec<Face>>>>,
 }
 
 impl Detector {
-    fn new(properties: &[(&str, String)]) -> Result<Self, Box<dyn Error>> {
+    /// Frames that come out go to `output`.
+    fn new(
+        properties: &[(&str, String)],
+        output: impl Fn(gst::Buffer) + Send + Sync + 'static,
+    ) -> Result<Self, Box<dyn Error>> {
         let mut builder = gst::ElementFactory::make("retinafacedetect").property("max-size", 0u32);
         for (name, value) in properties {
             builder = builder.property_from_str(name, value);
@@ -55,11 +57,9 @@ impl Detector {
         element.set_bus(Some(&bus));
 
         let source = gst::Pad::builder(gst::PadDirection::Src).build();
-        let found = Arc::new(Mutex::new(Vec::new()));
         let sink = gst::Pad::builder(gst::PadDirection::Sink);
-        let output = Arc::clone(&found);
         let sink = sink.chain_function(move |_, _, buffer| {
-            output.lock().map_err(|_| gst::FlowError::Error)?.push(meta::faces(&buffer));
+            output(buffer);
             Ok(gst::FlowSuccess::Ok)
         });
         let sink = sink.event_function(|_, _, _| true).build();
@@ -76,9 +76,11 @@ impl Detector {
         source.push_event(gst::event::Caps::new(&caps));
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         source.push_event(gst::event::Segment::new(&segment));
-        let detector = Self { element, bus, source, _sink: sink, found };
-        detector.progress();
-        Ok(detector)
+        let detector = Self { element, bus, source, _sink: sink };
+        match detector.progress() {
+            Some(err) => Err(err.into()),
+            None => Ok(detector),
+        }
     }
 
     /// Tells what happened meanwhile; returns an error.
@@ -132,13 +134,17 @@ fn faces(
     precision: &str,
     pictures: &[gst::Buffer],
 ) -> Result<Vec<Vec<Face>>, Box<dyn Error>> {
-    let detector = Detector::new(&properties(provider, precision, 1.0))?;
+    let (sender, found) = mpsc::channel();
+    let output = move |frame: gst::Buffer| {
+        // Nobody listens where a picture before it has failed.
+        let _ = sender.send(meta::faces(&frame));
+    };
+    let detector = Detector::new(&properties(provider, precision, 1.0), output)?;
     for picture in pictures {
         detector.push(picture)?;
     }
     detector.drain()?;
-    let found = detector.found.lock().map_err(|err| err.to_string())?.clone();
-    Ok(found)
+    Ok(found.try_iter().collect())
 }
 
 /// The lowest IoU and the largest difference of scores between faces of which one list or the other
@@ -165,7 +171,7 @@ fn measure(
     pictures: &[gst::Buffer],
     time: Duration,
 ) -> Result<(f64, f64, f64), Box<dyn Error>> {
-    let detector = Detector::new(properties)?;
+    let detector = Detector::new(properties, drop)?;
     let mut frames = pictures.iter().cycle();
     let mut push = |time| -> Result<_, Box<dyn Error>> {
         let (start, mut count) = (Instant::now(), 0);
