@@ -83,6 +83,17 @@ fn run(clip: &Clip, element: &str) -> (f64, Option<gst::Structure>) {
     (rate, stats)
 }
 
+/// Frames a second and latency of the element with these properties, added to what `row` says.
+fn detect(clip: &Clip, properties: &str, mut row: serde_json::Value) -> serde_json::Value {
+    let (fps, stats) = run(clip, &format!("retinafacedetect name=detect max-size=0 {properties}"));
+    let stats = stats.expect("statistics");
+    let time = |name: &str| stats.get::<f64>(name).expect("a time");
+    row["fps"] = fps.into();
+    row["p50"] = time("latency-p50-ms").into();
+    row["p99"] = time("latency-p99-ms").into();
+    row
+}
+
 /// Median milliseconds of the bare session that the element runs.
 fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
@@ -126,17 +137,14 @@ fn main() {
     let line = |row: serde_json::Value| println!("{row}");
     if let [properties] = properties {
         for (scale, (name, _)) in [0.4, 1.0].into_iter().flat_map(|s| STRIDES.map(|n| (s, n))) {
-            let element = format!(
-                "retinafacedetect name=detect scale={scale} max-size=0 strides={name} threads=1 \
-                 in-flight={cores} scale-method=nearest {properties}"
-            );
-            let (fps, stats) = run(&clip, &element);
-            let stats = stats.expect("statistics");
-            let time = |name: &str| stats.get::<f64>(name).expect("a time");
-            line(json!({
+            let row = json!({
                 "what": "provider", "scale": scale, "strides": name, "properties": properties,
-                "fps": fps, "p50": time("latency-p50-ms"), "p99": time("latency-p99-ms"),
-            }));
+            });
+            let properties = format!(
+                "scale={scale} strides={name} threads=1 in-flight={cores} scale-method=nearest \
+                 {properties}"
+            );
+            line(detect(&clip, &properties, row));
         }
         return;
     }
@@ -159,20 +167,15 @@ fn main() {
                 configurations.push((cores, 1, "bilinear"));
             }
             for (in_flight, threads, method) in configurations {
-                let (fps, stats) = run(
-                    &clip,
-                    &format!(
-                        "retinafacedetect name=detect scale={scale} max-size=0 strides={name} \
-                         in-flight={in_flight} threads={threads} scale-method={method}"
-                    ),
-                );
-                let stats = stats.expect("statistics");
-                let time = |name: &str| stats.get::<f64>(name).expect("a time");
-                line(json!({
+                let row = json!({
                     "what": "retinafacedetect", "scale": scale, "strides": name,
-                    "in_flight": in_flight, "threads": threads, "method": method, "fps": fps,
-                    "p50": time("latency-p50-ms"), "p99": time("latency-p99-ms"),
-                }));
+                    "in_flight": in_flight, "threads": threads, "method": method,
+                });
+                let properties = format!(
+                    "scale={scale} strides={name} in-flight={in_flight} threads={threads} \
+                     scale-method={method}"
+                );
+                line(detect(&clip, &properties, row));
             }
         }
     }

@@ -115,10 +115,13 @@ def key(**row):
 def tables(figures, options):
     cores = os.cpu_count()
     stock = {scale: figures["stock", scale, 1]["ms"] for scale in SCALES}
+    others = ""
+    if OPENVINO.exists():
+        others = f", where nothing else is said (OpenVINO's is {OPENVINO.resolve().name.split('.so.')[1]})"
     lines = [
         f"Measured by `scripts/bench` on {datetime.date.today()}: {cores} cores of "
-        f"{cpu()}, ONNX Runtime {onnxruntime.__version__}, CPU provider, f32, where nothing else is said (OpenVINO's is 1.24.1); 640×480 BGR frames held in "
-        f"memory, medians of {options.rounds} rounds in turn. Efficiency: frames a second ÷ (cores used ÷ "
+        f"{cpu()}, ONNX Runtime {onnxruntime.__version__}, CPU provider, f32{others}; 640×480 BGR "
+        f"frames held in memory, medians of {options.rounds} rounds in turn. Efficiency: frames a second ÷ (cores used ÷ "
         "time of the same rewritten network alone, one thread). Ratio: to ONNX Runtime alone, network "
         "as shipped, one thread, at the same scale.",
         "",

@@ -16,6 +16,13 @@ die() {
     exit 1
 }
 
+# The option with which scripts/setup chose the ONNX Runtime that is used here.
+chosen_runtime() {
+    local link
+    link=$(readlink "$root/.cache/onnxruntime") || link=onnxruntime-cpu
+    echo "--${link#onnxruntime-}"
+}
+
 # Installs Debian packages, or says which are needed where that can't be done.
 install_packages() {
     local sudo=()

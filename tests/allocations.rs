@@ -16,10 +16,7 @@ use gstretinaface::{
     frame, inference, meta,
     model::{Model, Task},
     pipeline::Pipeline,
-    retinaface::{
-        detector::{Detector, Parameters},
-        preprocess::ScaleMethod,
-    },
+    retinaface::detector::{Detector, Engine},
 };
 
 struct Counting;
@@ -62,26 +59,19 @@ fn nothing_is_allocated_for_a_frame() {
         &inference::Execution::cpu(1),
     );
     let session = Arc::new(session.expect("it loads"));
-    let parameters = Parameters {
-        scale_method: ScaleMethod::Bilinear,
-        score_threshold: 0.1,
-        iou_threshold: 0.4,
-        max_detections: 750,
-        min_face_size: 0.0,
-        max_face_size: f32::INFINITY,
-        largest_only: false,
-        margin: 0.0,
-    };
+    let parameters = common::parameters(0.1);
     let workers = (0..2).map(|_| {
         let mut engine = inference::OrtEngine::new(Arc::clone(&session)).expect("it runs");
         let mut detector = Detector::default();
         let (info, sample) = (info.clone(), sample.clone());
         move |faces: &mut [usize]| {
             let buffer = sample.buffer().expect("a buffer");
-            let found = meta::with_frame(buffer, &info, layout, |frame| {
-                detector.detect(frame, &mut engine, &parameters)
+            let filled = meta::with_frame(buffer, &info, layout, |frame| {
+                detector.preprocess(frame, &mut engine, 0, parameters.scale_method);
             });
-            found.expect("a frame").expect("it runs");
+            filled.expect("a frame");
+            engine.run().expect("it runs");
+            detector.postprocess((info.width(), info.height()), &engine, 0, &parameters);
             faces[0] = detector.faces().len();
         }
     });

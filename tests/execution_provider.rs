@@ -177,13 +177,7 @@ fn finds_the_cpu_s_faces(test: &str, provider: Provider, nick: &str, off: &[(&st
         eprintln!("SKIPPED: {test}: there is no NVIDIA GPU here");
         return;
     }
-    let mut pictures = vec![common::media("astronaut.png")];
-    if let Some(shared) = common::shared(test) {
-        let images = fs::read_dir(shared.join("images")).expect("pictures").flatten();
-        let images = images.map(|entry| entry.path());
-        pictures.extend(images.filter(|path| path.extension() == Some("png".as_ref())));
-    }
-    for picture in &pictures {
+    for picture in &common::pictures(test) {
         let cpu = look(picture, "execution-provider=cpu");
         for (precision, iou, score) in off {
             let properties = format!("execution-provider={nick} precision={precision}");

@@ -4,11 +4,7 @@
 
 mod common;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{fs, path::Path, sync::Arc};
 
 use gstretinaface::{
     face::Face,
@@ -17,7 +13,7 @@ use gstretinaface::{
     meta,
     model::{Model, Task},
     retinaface::{
-        detector::{Detector, Engine, Parameters},
+        detector::{Detector, Engine},
         preprocess::{Form, Pixels, ScaleMethod},
     },
 };
@@ -27,17 +23,8 @@ const SETS: [&[u32]; 7] = [&[8], &[16], &[32], &[8, 16], &[8, 32], &[16, 32], &[
 /// Multiples of 32, odd sizes, and one less than a cell.
 const SIZES: [(u32, u32); 6] = [(640, 480), (256, 192), (333, 217), (161, 403), (97, 65), (31, 7)];
 
-const PARAMETERS: Parameters = Parameters {
-    scale_method: ScaleMethod::Bilinear,
-    // Far below what is a face, for more to compare.
-    score_threshold: 0.05,
-    iou_threshold: 0.4,
-    max_detections: 750,
-    min_face_size: 0.0,
-    max_face_size: f32::INFINITY,
-    largest_only: false,
-    margin: 0.0,
-};
+/// Far below what is a face, for more to compare.
+const THRESHOLD: f32 = 0.05;
 
 fn faces(sample: &gst::Sample, engine: &mut OrtEngine, method: ScaleMethod) -> Vec<Face> {
     batch_faces(&[sample], engine, method).remove(0)
@@ -61,7 +48,8 @@ fn batch_faces(
     engine.run().expect("it runs");
     let faces = samples.iter().enumerate().map(|(item, sample)| {
         let (info, _) = format(sample);
-        detector.postprocess((info.width(), info.height()), engine, item, &PARAMETERS);
+        let size = (info.width(), info.height());
+        detector.postprocess(size, engine, item, &common::parameters(THRESHOLD));
         detector.faces().to_vec()
     });
     faces.collect()
@@ -119,12 +107,7 @@ fn engine(model: &Model, task: &Task) -> OrtEngine {
 
 #[test]
 fn every_set_of_strides_at_every_size() {
-    let mut pictures = vec![common::media("astronaut.png")];
-    if let Some(shared) = common::shared("every_set_of_strides_at_every_size") {
-        let images = fs::read_dir(shared.join("images")).expect("pictures").flatten();
-        let images: Vec<PathBuf> = images.map(|entry| entry.path()).collect();
-        pictures.extend(images.into_iter().filter(|path| path.extension() == Some("png".as_ref())));
-    }
+    let pictures = common::pictures("every_set_of_strides_at_every_size");
     let pictures: Vec<_> = pictures.iter().map(|path| decoded(path, "BGR", None)).collect();
     let model = model();
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
@@ -149,6 +132,23 @@ fn every_set_of_strides_at_every_size() {
     assert!(compared > 20, "only {compared} faces");
 }
 
+/// What a network finds in a picture that it looks at in `size`, given planes and given pixels, and
+/// in which form the pixels were.
+fn in_both_forms(
+    model: &Model,
+    picture: &gst::Sample,
+    size: (u32, u32),
+    method: ScaleMethod,
+) -> (Pixels, Vec<Face>, Vec<Face>) {
+    let (info, layout) = format(picture);
+    let form = Pixels::least(&layout, (info.width(), info.height()), size, method);
+    let planes = Task::new(size, &model.strides());
+    let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
+    let [planes, pixels] =
+        [planes, pixels].map(|task| faces(picture, &mut engine(model, &task), method));
+    (form, planes, pixels)
+}
+
 /// What GPUs are given, compared with what the CPU is given.
 #[test]
 fn pixels_give_what_planes_give() {
@@ -171,12 +171,8 @@ fn pixels_give_what_planes_give() {
             ((602, 514), ScaleMethod::Nearest),
             ((449, 400), ScaleMethod::Bilinear),
         ] {
-            let planes = Task::new(size, &[8, 16, 32]);
-            let form = Pixels::least(&layout, source, size, method);
+            let (form, expected, found) = in_both_forms(&model, &picture, size, method);
             assert_eq!(form.size, source, "nothing is resized before the copy");
-            let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-            let expected = faces(&picture, &mut engine(&model, &planes), method);
-            let found = faces(&picture, &mut engine(&model, &pixels), method);
             let place = format!("{format_name} at {size:?}");
             match layout.colour {
                 Colour::Rgb => assert_same(&found, &expected, &place),
@@ -187,12 +183,9 @@ fn pixels_give_what_planes_give() {
         }
         // Made smaller, pixels are rounded before they are copied.
         let size = (150, 128);
-        let form = Pixels::least(&layout, source, size, ScaleMethod::Bilinear);
+        let method = ScaleMethod::Bilinear;
+        let (form, expected, found) = in_both_forms(&model, &picture, size, method);
         assert_eq!((form.size, form.channels), (size, 3));
-        let planes = Task::new(size, &[8, 16, 32]);
-        let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-        let expected = faces(&picture, &mut engine(&model, &planes), ScaleMethod::Bilinear);
-        let found = faces(&picture, &mut engine(&model, &pixels), ScaleMethod::Bilinear);
         assert_alike(&found, &expected, &format!("{format_name} at {size:?}"));
     }
     assert!(compared >= 4 * formats.len(), "only {compared} faces");
@@ -205,17 +198,14 @@ fn pixels_give_what_planes_give_to_other_networks() {
     let test = "pixels_give_what_planes_give_to_other_networks";
     let Some(shared) = common::shared(test) else { return };
     let picture = decoded(&common::media("astronaut.png"), "RGBx", None);
-    let (info, layout) = format(&picture);
+    let (info, _) = format(&picture);
     let source = (info.width(), info.height());
     for name in ["16.onnx", "16and32.onnx", "8and16.onnx"] {
         let model = fs::read(shared.join("models").join(name)).expect("a network");
         let model = Model::parse(&model).expect("a RetinaFace network");
         for size in [source, (600, 700)] {
-            let planes = Task::new(size, &model.strides());
-            let form = Pixels::least(&layout, source, size, ScaleMethod::Bilinear);
-            let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
-            let [expected, found] = [planes, pixels]
-                .map(|task| faces(&picture, &mut engine(&model, &task), ScaleMethod::Bilinear));
+            let method = ScaleMethod::Bilinear;
+            let (_, expected, found) = in_both_forms(&model, &picture, size, method);
             assert!(!found.is_empty());
             assert_alike(&found, &expected, &format!("{name} at {size:?}"));
         }

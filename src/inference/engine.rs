@@ -170,8 +170,13 @@ impl OrtEngine {
         self.session.specialised
     }
 
+    /// Whether its runs are recorded and replayed.
+    pub(super) fn has_cuda_graphs(&self) -> bool {
+        self.session.cuda_graphs
+    }
+
     /// What the last run gave, output by output.
-    pub(super) fn outputs(&self) -> impl ExactSizeIterator<Item = &[f32]> {
+    pub(super) fn outputs(&self) -> impl Iterator<Item = &[f32]> {
         self.outputs.iter().map(Memory::values)
     }
 }

@@ -42,7 +42,7 @@ pub struct Execution {
     pub precision: Precision,
     /// Of the CPU, for one run; 0: as many as cores, or one where several runs go on at once.
     pub threads: usize,
-    /// Frames in flight.
+    /// Frames in flight; 0: not decided yet.
     pub frames: usize,
     /// Frames in one run, at most; 0: as suits the provider.
     pub batch: usize,
@@ -216,8 +216,9 @@ impl Execution {
     /// fraction of that of the answers. On OpenVINO it is under 10⁻⁶ in fp32 and 0.03 in bf16.
     pub(super) fn tolerance(&self) -> f32 {
         match (self.provider, self.precision) {
-            (Provider::Cpu, _) | (_, Precision::Fp32) => 0.001,
-            (Provider::OpenVino, Precision::Auto) => 0.001,
+            (Provider::Cpu, _) | (_, Precision::Fp32) | (Provider::OpenVino, Precision::Auto) => {
+                0.001
+            }
             // TF32 has three bits more than bf16.
             (Provider::Cuda, _) => 0.02,
             _ => 0.1,

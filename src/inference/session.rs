@@ -61,7 +61,7 @@ pub enum Notice<'a> {
     /// TensorRT begins to build an engine, which takes minutes.
     Building(&'a Task),
     /// It has ended, with or without an engine.
-    Built(&'a Task, Duration, Result<(), &'a LoadError>),
+    Built(Duration, Result<(), &'a LoadError>),
     /// From now on, this provider runs instead of one that does not serve any more.
     Instead(Provider, &'a ProviderError),
 }
@@ -314,7 +314,7 @@ fn build(
     tell(Notice::Building(task));
     let start = Instant::now();
     let session = load(workshop.as_ref().map(|workshop| workshop.folder.as_path()));
-    tell(Notice::Built(task, start.elapsed(), session.as_ref().map(|_| ())));
+    tell(Notice::Built(start.elapsed(), session.as_ref().map(|_| ())));
     if let Some(workshop) = workshop.filter(|_| session.is_ok()) {
         workshop.finish();
     }

@@ -2,7 +2,7 @@
 
 //! A frame in, its faces out.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -107,7 +107,8 @@ pub fn input_size(frame: (u32, u32), scale: f64, max_size: u32) -> (u32, u32) {
     (side(frame.0), side(frame.1))
 }
 
-/// Finds faces with one engine, frame after frame; allocates only when a frame's size or format
+/// Finds faces with an engine: [`Self::preprocess`] for each frame of a batch, [`Engine::run`], then
+/// [`Self::postprocess`] and [`Self::faces`] for each. It allocates only when a frame's size or format
 /// changes or holds more faces than any before.
 #[derive(Default)]
 pub struct Detector {
@@ -117,26 +118,6 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// Finds the faces of `frame`; of a batch it is the first.
-    pub fn detect(
-        &mut self,
-        frame: &Frame,
-        engine: &mut dyn Engine,
-        parameters: &Parameters,
-    ) -> Result<Timings, EngineError> {
-        let start = Instant::now();
-        self.preprocess(frame, engine, 0, parameters.scale_method);
-        let preprocessed = Instant::now();
-        engine.run()?;
-        let inferred = Instant::now();
-        self.postprocess((frame.width(), frame.height()), engine, 0, parameters);
-        Ok(Timings {
-            preprocess: preprocessed - start,
-            inference: inferred - preprocessed,
-            postprocess: inferred.elapsed(),
-        })
-    }
-
     /// What was found in the last frame looked at, by falling confidence.
     pub fn faces(&self) -> &[Face] {
         &self.faces

@@ -23,11 +23,10 @@ pub enum ScaleMethod {
 }
 
 /// What a network takes of a frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Floats, `[3, height, width]`: blue, green and red of the size that the network looks at, less
     /// their mean.
-    #[default]
     Planes,
     /// Bytes, `[height, width, channels]`. Resizing, order, mean and layout are the network's.
     Pixels(Pixels),
@@ -68,15 +67,6 @@ impl Pixels {
             }
             _ => Self { size, channels: 3, order: [0, 1, 2], method },
         }
-    }
-
-    /// How many bytes they are.
-    pub fn len(&self) -> usize {
-        self.size.0 as usize * self.size.1 as usize * self.channels
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 }
 

@@ -65,7 +65,8 @@ const FORMATS: &[gst_video::VideoFormat] = &[
 /// There from start() to stop(). Locked for moments only, never while frames are worked on.
 struct State {
     network: Arc<Network>,
-    plan: Plan,
+    /// As set: how many frames are in flight (0: not said) and all but the provider.
+    plan: Execution,
     /// There from the first caps on.
     stream: Option<Stream>,
     /// Caps that were no good: elements offer them again, which would be a long wait again.
@@ -73,15 +74,6 @@ struct State {
     /// Frames since the start.
     frames: u64,
     stopping: bool,
-}
-
-/// How much is done at once, and on what, as set.
-#[derive(Clone)]
-struct Plan {
-    /// 0: not said.
-    in_flight: u32,
-    /// All but the provider and how many frames are in flight.
-    execution: Execution,
 }
 
 struct Stream {
@@ -194,11 +186,11 @@ impl RetinaFaceDetect {
                 );
                 (gst::ProgressType::Start, text)
             }
-            Notice::Built(_, took, Ok(())) => {
+            Notice::Built(took, Ok(())) => {
                 let text = format!("TensorRT has built an engine in {} s", took.as_secs());
                 (gst::ProgressType::Complete, text)
             }
-            Notice::Built(_, _, Err(err)) => {
+            Notice::Built(_, Err(err)) => {
                 (gst::ProgressType::Error, format!("TensorRT has not built an engine: {err}"))
             }
         };
@@ -254,12 +246,11 @@ impl RetinaFaceDetect {
     fn choose(
         &self,
         network: &Network,
-        plan: &Plan,
+        plan: &Execution,
         format: &Format,
         settings: &LiveSettings,
     ) -> Result<Choice, DetectError> {
-        let frames = self.frames_at_once(plan) as usize;
-        let wanted = Execution { frames, ..plan.execution.clone() };
+        let wanted = Execution { frames: self.in_flight(plan.frames), ..plan.clone() };
         let choice = worker::choose(network, &wanted, format, settings)?;
         gst::info!(CAT, imp = self, "Running as {:?}", choice.execution);
         let provider = choice.execution.provider;
@@ -288,14 +279,15 @@ impl RetinaFaceDetect {
         }
     }
 
-    /// Upstream knows at the first caps whether it is live.
-    fn frames_at_once(&self, plan: &Plan) -> u32 {
-        match plan.in_flight {
+    /// How many frames are in flight where `set` are wanted. Upstream knows at the first caps whether
+    /// it is live.
+    fn in_flight(&self, set: usize) -> usize {
+        match set {
             // Here a pad asks for a frame and has to get it.
             _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
             0 if self.is_live() => 1,
-            0 => thread::available_parallelism().map_or(1, |cores| cores.get() as u32),
-            in_flight => in_flight,
+            0 => thread::available_parallelism().map_or(1, usize::from),
+            set => set,
         }
     }
 
@@ -589,7 +581,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
         *lock(&self.output) = Output::default();
         *lock(&self.state) = Some(State {
             network: Arc::new(network),
-            plan: Plan { in_flight: settings.in_flight, execution: settings.execution() },
+            plan: settings.execution(),
             stream: None,
             refused: None,
             frames: 0,

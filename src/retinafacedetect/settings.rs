@@ -245,10 +245,11 @@ impl Strides {
 }
 
 impl Settings {
-    /// What a network runs on, but for the provider and how many frames are in flight.
+    /// What a network runs on, but for the provider; in-flight may be left open.
     pub fn execution(&self) -> inference::Execution {
         let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
         inference::Execution {
+            frames: self.in_flight as usize,
             device: self.device_id,
             precision: self.precision.into(),
             batch: self.batch_size as usize,

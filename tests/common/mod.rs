@@ -5,13 +5,17 @@
 #![allow(dead_code)]
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     sync::Once,
 };
 
 use gst::prelude::*;
-use gstretinaface::{face::Face, meta};
+use gstretinaface::{
+    face::Face,
+    meta,
+    retinaface::{detector::Parameters, preprocess::ScaleMethod},
+};
 
 pub fn init() {
     static INIT: Once = Once::new();
@@ -80,4 +84,30 @@ pub fn faces(picture: &Path, format: &str, properties: &str) -> Vec<Face> {
     .expect("the picture decodes");
     assert_eq!(samples.len(), 1, "one picture, one frame");
     meta::faces(samples[0].buffer().expect("a buffer"))
+}
+
+/// The picture that scripts/setup has fetched, and those that are not part of the project where they
+/// are at hand.
+pub fn pictures(test: &str) -> Vec<PathBuf> {
+    let mut pictures = vec![media("astronaut.png")];
+    if let Some(shared) = shared(test) {
+        let images = fs::read_dir(shared.join("images")).expect("pictures").flatten();
+        let images = images.map(|entry| entry.path());
+        pictures.extend(images.filter(|path| path.extension() == Some("png".as_ref())));
+    }
+    pictures
+}
+
+/// Every face that is surer than that, as the element finds them.
+pub fn parameters(score_threshold: f32) -> Parameters {
+    Parameters {
+        scale_method: ScaleMethod::Bilinear,
+        score_threshold,
+        iou_threshold: 0.4,
+        max_detections: 750,
+        min_face_size: 0.0,
+        max_face_size: f32::INFINITY,
+        largest_only: false,
+        margin: 0.0,
+    }
 }
