@@ -3,10 +3,9 @@
 //! Outputs of the default network for 640×480 to faces: threshold, decode, suppress, landmarks.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use gstretinaface::retinaface::{
-    decode,
-    heads::{Coding, Heads, Level, Score, View, cells},
-    nms,
+use gstretinaface::{
+    families::heads::{Coding, Heads, Level, Score, View, cells},
+    retinaface::{decode, nms},
 };
 
 const SIZE: (u32, u32) = (640, 480);

@@ -6,10 +6,8 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gst_video::{VideoFormat, VideoInfo};
 use gstretinaface::{
     frame::{Frame, Layout, Plane},
-    retinaface::{
-        detector::input_size,
-        preprocess::{Preprocessor, ScaleMethod},
-    },
+    preprocess::{Preprocessor, ScaleMethod},
+    retinaface::detector::input_size,
 };
 
 const FORMATS: [VideoFormat; 8] = [

@@ -3,15 +3,21 @@
 //! GStreamer plugin that finds faces in video with RetinaFace on ONNX Runtime.
 
 pub mod face;
+pub mod families;
 pub mod frame;
 pub mod geometry;
+pub mod gstreamer;
 pub mod inference;
-pub mod meta;
 pub mod model;
-pub mod pipeline;
+pub mod onnx;
+pub mod ordered_pool;
+pub mod preprocess;
 pub mod retinaface;
 pub mod retinafacedetect;
 pub mod retinafaceoverlay;
+
+/// The name by which applications read faces: `gstretinaface::meta::faces(&buffer)`.
+pub use gstreamer as meta;
 
 use std::path::Path;
 

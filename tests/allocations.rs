@@ -15,7 +15,7 @@ use std::{
 use gstretinaface::{
     frame, inference, meta,
     model::{Model, Task},
-    pipeline::Pipeline,
+    ordered_pool::OrderedPool,
     retinaface::detector::{Detector, Engine},
 };
 
@@ -75,7 +75,7 @@ fn nothing_is_allocated_for_a_frame() {
             faces[0] = detector.faces().len();
         }
     });
-    let pipeline = Pipeline::new(workers, 2, 1).expect("threads");
+    let pipeline = OrderedPool::new(workers, 2, 1).expect("threads");
     let round = || {
         for _ in 0..pipeline.capacity() {
             assert!(pipeline.push(|faces| *faces = 0));

@@ -12,10 +12,8 @@ use gstretinaface::{
     inference::{self, Execution, OrtEngine, Session},
     meta,
     model::{Model, Task},
-    retinaface::{
-        detector::{Detector, Engine},
-        preprocess::{Form, Pixels, ScaleMethod},
-    },
+    preprocess::{Form, Pixels, ScaleMethod},
+    retinaface::detector::{Detector, Engine},
 };
 
 /// The default network has these; seven sets of them can be asked for.

@@ -23,12 +23,10 @@ use super::{
     gpu::{self, Stream, Twin},
 };
 use crate::{
+    families::heads::Heads,
     model::{Model, Task},
-    retinaface::{
-        detector::{Engine, EngineError, Input},
-        heads::Heads,
-        preprocess::Form,
-    },
+    preprocess::Form,
+    retinaface::detector::{Engine, EngineError, Input},
 };
 
 /// Runs a session on one batch at a time.

@@ -24,8 +24,10 @@ use super::{
     tensorrt::Place,
 };
 use crate::{
+    families::heads::Heads,
     model::{Model, NotSpecialised, Specialised, Task, cpu_lanes},
-    retinaface::{detector::EngineError, heads::Heads, preprocess::Form},
+    preprocess::Form,
+    retinaface::detector::EngineError,
 };
 
 /// A network does not load or does not answer as RetinaFace does.

@@ -2,15 +2,6 @@
 
 //! An ONNX file with a RetinaFace network: which heads, strides and anchors it has.
 
-mod draft;
-mod family;
-mod graph;
-mod layers;
-mod onnx;
-mod pixels;
-mod shapes;
-mod specialise;
-
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -19,9 +10,12 @@ use std::{
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::retinaface::heads::{Coding, Heads, Level, Score, View, cells};
-use family::{Anatomy, Family, NetworkLevel, Unrecognised};
-use onnx::{DataType, GraphProto, ModelProto, ValueInfoProto};
+use crate::families::{
+    self, Anatomy, Family, NetworkLevel, Unrecognised,
+    heads::{Coding, Heads, Level, Score, View, cells},
+};
+use crate::onnx::messages::{DataType, GraphProto, ModelProto, ValueInfoProto};
+use crate::onnx::passes::specialise;
 pub use specialise::{NotSpecialised, Specialised, Task};
 
 /// Why a file cannot be used.
@@ -99,7 +93,7 @@ impl Model {
             return Err(ModelError::ExternalWeights(file));
         }
         let (input, fixed_size) = image_input(graph)?;
-        let anatomy = family::recognise(graph, &input, fixed_size).map_err(|why| match why {
+        let anatomy = families::recognise(graph, &input, fixed_size).map_err(|why| match why {
             Unrecognised::RawScores => ModelError::RawScores,
             Unrecognised::Foreign => ModelError::NotRetinaFace {
                 inputs: describe(&inputs(graph)),

@@ -2,12 +2,12 @@
 
 //! From a network's outputs to boxes: only cells over the threshold are looked at closely.
 
-use super::{
-    anchors::{Anchor, PER_CELL},
-    heads::{Coding, Heads, Level, Score, View},
-};
 use crate::{
     face::Landmarks,
+    families::{
+        anchors::{Anchor, PER_CELL},
+        heads::{Coding, Heads, Level, Score, View},
+    },
     geometry::{Point, Rect},
 };
 

@@ -8,14 +8,14 @@ use thiserror::Error;
 
 use super::{
     decode::{self, Candidate, Outputs},
-    heads::Heads,
     nms,
-    preprocess::{Preprocessor, ScaleMethod},
 };
 use crate::{
     face::{Face, Landmarks},
+    families::heads::Heads,
     frame::Frame,
     geometry::Point,
+    preprocess::{Preprocessor, ScaleMethod},
 };
 
 /// A network ready to run at one input size.
@@ -40,11 +40,11 @@ pub trait Engine: Send {
     /// From the inputs to the outputs.
     fn run(&mut self) -> Result<(), EngineError>;
 
-    /// Output `index` for frame `item` of the batch, by [`View::output`](super::heads::View).
+    /// Output `index` for frame `item` of the batch, by [`View::output`](crate::families::heads::View).
     fn output(&self, item: usize, index: usize) -> &[f32];
 }
 
-/// Where a frame goes, in one of the [`Form`](super::preprocess::Form)s.
+/// Where a frame goes, in one of the [`Form`](crate::preprocess::Form)s.
 pub enum Input<'a> {
     Planes(&'a mut [f32]),
     /// Of this width and height.

@@ -2,10 +2,6 @@
 
 //! The RetinaFace algorithm around a network: frame to network input, network output to faces.
 
-mod anchors;
 pub mod decode;
 pub mod detector;
-pub mod heads;
-mod kernels;
 pub mod nms;
-pub mod preprocess;

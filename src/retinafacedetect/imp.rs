@@ -25,7 +25,7 @@ use crate::{
     inference::{self, Choice, Execution, LoadError, Notice, OrtEngine, Provider, ProviderError},
     meta::{self, Detections},
     model::Model,
-    pipeline::Pipeline,
+    ordered_pool::OrderedPool,
 };
 
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -87,7 +87,7 @@ enum Looker {
     /// In the streaming thread, the only one to lock this.
     Here(Arc<Mutex<(Worker, Job)>>),
     /// In threads of their own; the source pad's task sends them on.
-    Threads(Arc<Pipeline<Job>>),
+    Threads(Arc<OrderedPool<Job>>),
 }
 
 /// What there is to know of the frames that have left.
@@ -324,7 +324,7 @@ impl RetinaFaceDetect {
                 })
             }
         });
-        let pipeline = Pipeline::with_makers(makers, execution.frames, execution.batch())?;
+        let pipeline = OrderedPool::with_makers(makers, execution.frames, execution.batch())?;
         Ok(Looker::Threads(Arc::new(pipeline)))
     }
 
@@ -351,7 +351,7 @@ impl RetinaFaceDetect {
     }
 
     /// Where several frames are in flight.
-    fn pipeline(&self) -> Option<Arc<Pipeline<Job>>> {
+    fn pipeline(&self) -> Option<Arc<OrderedPool<Job>>> {
         match &lock(&self.state).as_ref()?.stream.as_ref()?.looker {
             Looker::Threads(pipeline) => Some(Arc::clone(pipeline)),
             Looker::Here(_) => None,
@@ -439,7 +439,7 @@ impl RetinaFaceDetect {
     }
 
     /// Starts sending on what comes out of `pipeline`, until it is closed.
-    fn start_task(&self, pipeline: &Arc<Pipeline<Job>>) -> Result<(), glib::BoolError> {
+    fn start_task(&self, pipeline: &Arc<OrderedPool<Job>>) -> Result<(), glib::BoolError> {
         let element = self.obj().clone();
         let pipeline = Arc::clone(pipeline);
         self.obj().src_pad().start_task(move || {

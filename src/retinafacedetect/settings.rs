@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use gst::prelude::*;
 
 use crate::inference;
-use crate::retinaface::{self, detector::Parameters};
+use crate::{preprocess, retinaface::detector::Parameters};
 
 const DEFAULT_SCALE: f64 = 1.0;
 const DEFAULT_MAX_SIZE: u32 = 640;
@@ -220,8 +220,8 @@ impl LiveSettings {
     pub fn parameters(&self) -> Parameters {
         Parameters {
             scale_method: match self.scale_method {
-                ScaleMethod::Nearest => retinaface::preprocess::ScaleMethod::Nearest,
-                ScaleMethod::Bilinear => retinaface::preprocess::ScaleMethod::Bilinear,
+                ScaleMethod::Nearest => preprocess::ScaleMethod::Nearest,
+                ScaleMethod::Bilinear => preprocess::ScaleMethod::Bilinear,
             },
             score_threshold: self.score_threshold as f32,
             iou_threshold: self.iou_threshold as f32,

@@ -14,10 +14,8 @@ use crate::{
     },
     meta::{self, MapError},
     model::{Model, Task},
-    retinaface::{
-        detector::{Detector, Engine, EngineError, Timings, input_size},
-        preprocess::{Form, Pixels},
-    },
+    preprocess::{Form, Pixels},
+    retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
 };
 
 /// How many input sizes a worker stays ready for, so that streams which go back and forth between

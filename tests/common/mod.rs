@@ -11,11 +11,7 @@ use std::{
 };
 
 use gst::prelude::*;
-use gstretinaface::{
-    face::Face,
-    meta,
-    retinaface::{detector::Parameters, preprocess::ScaleMethod},
-};
+use gstretinaface::{face::Face, meta, preprocess::ScaleMethod, retinaface::detector::Parameters};
 
 pub fn init() {
     static INIT: Once = Once::new();

@@ -6,8 +6,8 @@ use std::collections::HashSet;
 
 use prost::Message;
 
-use super::onnx::*;
 use super::*;
+use crate::onnx::messages::*;
 use network::{Array, Backbone, HEADS, Network, node, run, value};
 
 const BACKBONES: [Backbone; 3] = [Backbone::Leaky, Backbone::Plain, Backbone::Residual];

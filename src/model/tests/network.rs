@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::model::onnx::*;
+use crate::onnx::messages::*;
 
 /// The layers before the feature pyramid.
 #[derive(Clone, Copy, Debug, PartialEq)]

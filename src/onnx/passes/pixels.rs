@@ -3,32 +3,32 @@
 //! Networks that take pixels as they are: on a GPU, preparing them costs next to nothing, and bytes
 //! are a quarter of the floats to copy.
 
-use super::draft::{Draft, dimension};
-use super::onnx::{AttributeProto, DataType, NodeProto};
-use crate::retinaface::preprocess::{Pixels, ScaleMethod};
+use crate::onnx::builder::{GraphBuilder, dimension};
+use crate::onnx::messages::{AttributeProto, DataType, NodeProto};
+use crate::preprocess::{Pixels, ScaleMethod};
 
-/// Puts in front of the nodes of `draft` what makes their input `planes` of pixels; returns the name
+/// Puts in front of the nodes of `builder` what makes their input `planes` of pixels; returns the name
 /// of the new input. `batch` is how many pictures there are, `target` the size (width, height) of
 /// their planes, and `mean` is subtracted from blue, green and red.
 ///
 /// The conversion to floats comes first: TensorRT takes bytes for nothing else.
 pub fn prepend(
-    draft: &mut Draft,
+    builder: &mut GraphBuilder,
     planes: &str,
     pixels: &Pixels,
     (batch, target): (usize, (u32, u32)),
     mean: [f32; 3],
 ) -> String {
-    let input = draft.fresh("pixels");
+    let input = builder.fresh("pixels");
     let to_float = AttributeProto::new_int("to", DataType::Float as i64);
     let mut steps = vec![("Cast", vec![], vec![to_float])];
     if pixels.channels != 3 || pixels.order != [0, 1, 2] {
-        let order = draft.add_integers("order", &pixels.order.map(dimension));
+        let order = builder.add_integers("order", &pixels.order.map(dimension));
         steps.push(("Gather", vec![order], vec![AttributeProto::new_int("axis", 3)]));
     }
     steps.push(("Transpose", vec![], vec![AttributeProto::new_ints("perm", &[0, 3, 1, 2])]));
     if mean != [0.0; 3] {
-        steps.push(("Sub", vec![draft.add_floats("mean", &[1, 3, 1, 1], &mean)], vec![]));
+        steps.push(("Sub", vec![builder.add_floats("mean", &[1, 3, 1, 1], &mean)], vec![]));
     }
     if pixels.size != target {
         let attributes = match pixels.method {
@@ -45,16 +45,16 @@ pub fn prepend(
         let attributes =
             attributes.iter().map(|(name, value)| AttributeProto::new_string(name, value));
         let sizes = [dimension(batch), 3, i64::from(target.1), i64::from(target.0)];
-        let sizes = draft.add_integers("sizes", &sizes);
+        let sizes = builder.add_integers("sizes", &sizes);
         // Neither a region nor factors; versions before 13 ask for both, if only empty.
-        let none = draft.add_floats("none", &[0], &[]);
+        let none = builder.add_floats("none", &[0], &[]);
         steps.push(("Resize", vec![none.clone(), none, sizes], attributes.collect()));
     }
 
     let mut value = input.clone();
     let last = steps.len() - 1;
     let nodes = steps.into_iter().enumerate().map(|(step, (op, operands, attribute))| {
-        let output = if step == last { planes.to_owned() } else { draft.fresh(op) };
+        let output = if step == last { planes.to_owned() } else { builder.fresh(op) };
         let before = std::mem::replace(&mut value, output.clone());
         NodeProto {
             input: std::iter::once(before).chain(operands).collect(),
@@ -66,6 +66,6 @@ pub fn prepend(
         }
     });
     let nodes: Vec<_> = nodes.collect();
-    draft.nodes.splice(..0, nodes);
+    builder.nodes.splice(..0, nodes);
     input
 }

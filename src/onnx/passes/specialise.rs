@@ -8,17 +8,17 @@
 
 use prost::Message;
 
-use super::draft::{Draft, dimension};
-use super::family::{
+use super::pixels;
+use super::widen;
+use crate::families::{
     ANCHORS, Anatomy, BOXES, Family, HeadConvolutions, LANDMARKS, NetworkLevel, SCORES,
 };
-use super::graph::{Graph, MAX_STEPS};
-use super::layers;
-use super::onnx::*;
-use super::pixels;
-use super::shapes::Shapes;
-use crate::retinaface::{
-    heads::{Heads, Level, Score, View, cells},
+use crate::onnx::builder::{GraphBuilder, dimension};
+use crate::onnx::graph::{Graph, MAX_STEPS};
+use crate::onnx::messages::*;
+use crate::onnx::shapes::Shapes;
+use crate::{
+    families::heads::{Heads, Level, Score, View, cells},
     preprocess::Form,
 };
 
@@ -104,11 +104,11 @@ pub fn specialise(
     let levels = heads.iter().enumerate().map(|(output, head)| head.level(output)).collect();
     let shapes: Vec<_> = heads.iter().map(|head| head.shape(task.batch)).collect();
     let names: Vec<_> = heads.into_iter().map(|head| rewrite.add_head(head)).collect();
-    let mut draft = rewrite.draft;
-    if !draft.is_sound(input) {
+    let mut builder = rewrite.builder;
+    if !builder.is_sound(input) {
         return Err(NotSpecialised::Unordered);
     }
-    layers::widen(&mut draft, lanes);
+    widen::widen(&mut builder, lanes);
     let input = match task.form {
         Form::Planes => value(input, DataType::Float, shape),
         Form::Pixels(pixels) => {
@@ -116,7 +116,7 @@ pub fn specialise(
                 return Err(NotSpecialised::OldOperators);
             }
             let target = (task.batch, task.size);
-            let name = pixels::prepend(&mut draft, input, &pixels, target, anatomy.family.mean());
+            let name = pixels::prepend(&mut builder, input, &pixels, target, anatomy.family.mean());
             let (columns, rows) = (pixels.size.0 as usize, pixels.size.1 as usize);
             value(&name, DataType::Uint8, [task.batch, rows, columns, pixels.channels])
         }
@@ -129,7 +129,7 @@ pub fn specialise(
         // From this version on, weights need not be listed among the inputs.
         ir_version: Some(proto.ir_version().max(4)),
         opset_import: proto.opset_import.clone(),
-        graph: Some(draft.finish(graph_proto.name.clone(), input, outputs)),
+        graph: Some(builder.finish(graph_proto.name.clone(), input, outputs)),
         ..ModelProto::default()
     };
     let heads = Heads { coding: anatomy.family.coding(), score: Score::Logit, levels };
@@ -167,7 +167,7 @@ fn value(name: &str, data_type: DataType, shape: [usize; 4]) -> ValueInfoProto {
 struct Rewrite<'a> {
     graph: &'a Graph<'a>,
     shapes: &'a Shapes<'a>,
-    draft: Draft,
+    builder: GraphBuilder,
 }
 
 impl<'a> Rewrite<'a> {
@@ -175,7 +175,7 @@ impl<'a> Rewrite<'a> {
         let values = proto.node.iter().flat_map(|node| &node.output).map(String::as_str);
         let tensors = proto.initializer.iter().map(TensorProto::name);
         let inputs = proto.input.iter().map(ValueInfoProto::name);
-        Self { graph, shapes, draft: Draft::new(values.chain(tensors).chain(inputs)) }
+        Self { graph, shapes, builder: GraphBuilder::new(values.chain(tensors).chain(inputs)) }
     }
 
     /// The value that `value` equals, past nodes that pass it on or cut off nothing.
@@ -230,7 +230,7 @@ impl<'a> Rewrite<'a> {
             let attribute = node.attribute.clone();
             let (op_type, domain) = (node.op_type.clone(), node.domain.clone());
             let (name, output) = (node.name.clone(), node.output.clone());
-            self.draft.nodes.push(NodeProto {
+            self.builder.nodes.push(NodeProto {
                 input,
                 output,
                 name,
@@ -249,22 +249,22 @@ impl<'a> Rewrite<'a> {
         }
         let name = self.resolve(value);
         if let Some(tensor) = self.graph.constant(name) {
-            self.draft.adopt(name, tensor);
+            self.builder.adopt(name, tensor);
         } else if let Some(integers) = self.shapes.integers(name) {
-            self.draft.set_integers(name, &integers);
+            self.builder.set_integers(name, &integers);
         }
         name.to_owned()
     }
 
     /// Adds a level's merged convolution; returns the name of its output.
     fn add_head(&mut self, head: Head<'a>) -> String {
-        let name = self.draft.fresh(&format!("stride{}", head.stride));
+        let name = self.builder.fresh(&format!("stride{}", head.stride));
         let features = self.input(head.features);
         let rows = head.merged();
         let dims = [dimension(rows.bias.len()), dimension(rows.channels), 1, 1];
-        let weights = self.draft.add_floats(&format!("{name}.weight"), &dims, &rows.weights);
-        let bias = self.draft.add_floats(&format!("{name}.bias"), &dims[..1], &rows.bias);
-        self.draft.nodes.push(NodeProto {
+        let weights = self.builder.add_floats(&format!("{name}.weight"), &dims, &rows.weights);
+        let bias = self.builder.add_floats(&format!("{name}.bias"), &dims[..1], &rows.bias);
+        self.builder.nodes.push(NodeProto {
             input: vec![features, weights, bias],
             output: vec![name.clone()],
             name: Some(name.clone()),

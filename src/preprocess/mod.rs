@@ -6,11 +6,13 @@
 
 use std::ops::Range;
 
-use super::kernels::{
+mod kernels;
+
+use crate::frame::{Colour, Component, Frame, Layout};
+use kernels::{
     blend_columns, blend_pixels, blend_rows, copy, gray, interleave, pick, pick_pixels, prefetch,
     yuv,
 };
-use crate::frame::{Colour, Component, Frame, Layout};
 
 /// How a frame is resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

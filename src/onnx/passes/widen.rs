@@ -2,8 +2,8 @@
 
 //! Rewriting layers so that they compute the same faster.
 
-use super::draft::{Draft, dimension};
-use super::onnx::{AttributeProto, NodeProto};
+use crate::onnx::builder::{GraphBuilder, dimension};
+use crate::onnx::messages::{AttributeProto, NodeProto};
 
 /// Gives layers with fewer channels than `lanes`, as MobileNet's first ones are, that many.
 ///
@@ -16,58 +16,58 @@ use super::onnx::{AttributeProto, NodeProto};
 /// slowest step here: where a ReLU is computed with the convolution, a leaky one takes a pass of its
 /// own, with four floats at a time. It is `relu(x) − α·relu(−x)`: the empty half computes `−x`, and
 /// the next convolution, which adds channels up anyhow, applies the `−α`.
-pub fn widen(draft: &mut Draft, lanes: usize) {
-    fold_batch_norms(draft, lanes);
-    let followers = draft.followers();
+pub fn widen(builder: &mut GraphBuilder, lanes: usize) {
+    fold_batch_norms(builder, lanes);
+    let followers = builder.followers();
     let next = |index: usize| followers.get(index).copied().flatten();
-    for first in 0..draft.nodes.len() {
+    for first in 0..builder.nodes.len() {
         let chain = || {
             let activation = next(first)?;
             let depthwise = next(activation)?;
             let second_activation = next(depthwise)?;
             Some([first, activation, depthwise, second_activation, next(second_activation)?])
         };
-        if let Some(chain) = chain().filter(|_| is_narrow(draft, first, lanes)) {
-            widen_chain(draft, chain, lanes);
+        if let Some(chain) = chain().filter(|_| is_narrow(builder, first, lanes)) {
+            widen_chain(builder, chain, lanes);
         }
     }
 }
 
 /// Whether the node at `index` is a convolution with fewer outputs than `lanes`.
-fn is_narrow(draft: &Draft, index: usize, lanes: usize) -> bool {
-    let node = &draft.nodes[index];
-    let weights = node.input.get(1).and_then(|weights| draft.tensor(weights));
+fn is_narrow(builder: &GraphBuilder, index: usize, lanes: usize) -> bool {
+    let node = &builder.nodes[index];
+    let weights = node.input.get(1).and_then(|weights| builder.tensor(weights));
     let outputs = weights.and_then(|weights| weights.dims.first());
     node.op() == "Conv" && outputs.is_some_and(|&outputs| outputs < dimension(lanes))
 }
 
 /// Merges batch normalisations into the convolutions before them, where those have fewer channels
 /// than `lanes`. Runtimes do so everywhere, but [`widen`] comes before them.
-fn fold_batch_norms(draft: &mut Draft, lanes: usize) {
-    let mut merged = vec![false; draft.nodes.len()];
-    for (index, norm) in draft.followers().into_iter().enumerate() {
-        let Some(norm) = norm.filter(|_| is_narrow(draft, index, lanes)) else { continue };
-        let folded = Weights::of(draft, &draft.nodes[index])
-            .and_then(|weights| weights.normalised(draft, &draft.nodes[norm]));
+fn fold_batch_norms(builder: &mut GraphBuilder, lanes: usize) {
+    let mut merged = vec![false; builder.nodes.len()];
+    for (index, norm) in builder.followers().into_iter().enumerate() {
+        let Some(norm) = norm.filter(|_| is_narrow(builder, index, lanes)) else { continue };
+        let folded = Weights::of(builder, &builder.nodes[index])
+            .and_then(|weights| weights.normalised(builder, &builder.nodes[norm]));
         if let Some(folded) = folded {
-            folded.replace(draft, index);
-            draft.nodes[index].output = draft.nodes[norm].output.clone();
+            folded.replace(builder, index);
+            builder.nodes[index].output = builder.nodes[norm].output.clone();
             merged[norm] = true;
         }
     }
     let mut merged = merged.into_iter();
-    draft.nodes.retain(|_| merged.next() != Some(true));
+    builder.nodes.retain(|_| merged.next() != Some(true));
 }
 
 /// [`widen`] for the layers at these indices; leaves them alone where they are not what it expects.
-fn widen_chain(draft: &mut Draft, chain: [usize; 5], lanes: usize) -> Option<()> {
+fn widen_chain(builder: &mut GraphBuilder, chain: [usize; 5], lanes: usize) -> Option<()> {
     let [first, _, depthwise, activation, last] = chain;
-    let nodes = chain.map(|index| &draft.nodes[index]);
+    let nodes = chain.map(|index| &builder.nodes[index]);
     let keeps_zero = |node: &NodeProto| matches!(node.op(), "Relu" | "LeakyRelu");
     if !keeps_zero(nodes[1]) || !keeps_zero(nodes[3]) {
         return None;
     }
-    let weights = [0, 2, 4].map(|at| Weights::of(draft, nodes[at]));
+    let weights = [0, 2, 4].map(|at| Weights::of(builder, nodes[at]));
     let [Some(mut before), Some(mut middle), Some(mut after)] = weights else { return None };
     let channels = before.outputs();
     let is_chain = before.groups == 1
@@ -92,11 +92,11 @@ fn widen_chain(draft: &mut Draft, chain: [usize; 5], lanes: usize) -> Option<()>
     middle.pad_outputs(lanes);
     middle.groups = lanes;
     after.pad_inputs(lanes);
-    before.replace(draft, first);
-    middle.replace(draft, depthwise);
-    after.replace(draft, last);
+    before.replace(builder, first);
+    middle.replace(builder, depthwise);
+    after.replace(builder, last);
     if alpha.is_some() {
-        let node = &mut draft.nodes[activation];
+        let node = &mut builder.nodes[activation];
         node.op_type = Some("Relu".to_owned());
         node.attribute.clear();
     }
@@ -113,16 +113,16 @@ struct Weights {
 }
 
 impl Weights {
-    fn of(draft: &Draft, node: &NodeProto) -> Option<Self> {
+    fn of(builder: &GraphBuilder, node: &NodeProto) -> Option<Self> {
         if node.op() != "Conv" {
             return None;
         }
-        let tensor = draft.tensor(node.input.get(1)?)?;
+        let tensor = builder.tensor(node.input.get(1)?)?;
         let dims: [i64; 4] = tensor.dims.as_slice().try_into().ok()?;
         let dims = dims.map(|size| usize::try_from(size).unwrap_or(0));
         let groups = usize::try_from(node.int("group").unwrap_or(1)).ok()?;
         let bias = match node.input.get(2).filter(|bias| !bias.is_empty()) {
-            Some(bias) => draft.tensor(bias)?.floats()?,
+            Some(bias) => builder.tensor(bias)?.floats()?,
             None => vec![0.0; dims[0]],
         };
         // As many as `dims` says, or there are none.
@@ -141,13 +141,13 @@ impl Weights {
     }
 
     /// The convolution and the batch normalisation `norm` in one.
-    fn normalised(mut self, draft: &Draft, norm: &NodeProto) -> Option<Self> {
+    fn normalised(mut self, builder: &GraphBuilder, norm: &NodeProto) -> Option<Self> {
         // More outputs than one are what training asks for.
         if norm.op() != "BatchNormalization" || norm.output.len() != 1 {
             return None;
         }
         let parameter = |index: usize| {
-            let values = draft.tensor(norm.input.get(index)?)?.floats()?;
+            let values = builder.tensor(norm.input.get(index)?)?.floats()?;
             (values.len() == self.outputs()).then_some(values)
         };
         let (scale, offset) = (parameter(1)?, parameter(2)?);
@@ -205,13 +205,13 @@ impl Weights {
     }
 
     /// Gives the node at `index` these weights.
-    fn replace(self, draft: &mut Draft, index: usize) {
-        let name = draft.nodes[index].output[0].clone();
+    fn replace(self, builder: &mut GraphBuilder, index: usize) {
+        let name = builder.nodes[index].output[0].clone();
         let dims = self.dims.map(dimension);
         let groups = dimension(self.groups);
-        let weights = draft.add_floats(&format!("{name}.weight"), &dims, &self.weights);
-        let bias = draft.add_floats(&format!("{name}.bias"), &dims[..1], &self.bias);
-        let node = &mut draft.nodes[index];
+        let weights = builder.add_floats(&format!("{name}.weight"), &dims, &self.weights);
+        let bias = builder.add_floats(&format!("{name}.bias"), &dims[..1], &self.bias);
+        let node = &mut builder.nodes[index];
         node.input.truncate(1);
         node.input.extend([weights, bias]);
         node.attribute.retain(|attribute| attribute.name() != "group");

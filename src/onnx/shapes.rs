@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use super::graph::Graph;
-use super::onnx::NodeProto;
+use super::messages::NodeProto;
 
 /// Dimensions beyond this are a mistake, and make arithmetic overflow.
 const MAX_DIMENSION: usize = 1 << 24;

@@ -6,19 +6,21 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use prost::bytes::Bytes;
 
-use super::onnx::{AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto};
+use super::messages::{
+    AttributeProto, DataType, GraphProto, NodeProto, TensorProto, ValueInfoProto,
+};
 use super::shapes::Integers;
 
 #[derive(Default)]
-pub struct Draft {
+pub struct GraphBuilder {
     pub nodes: Vec<NodeProto>,
     /// Sorted, so that the same network always makes the same file.
     tensors: BTreeMap<String, TensorProto>,
     names: HashSet<String>,
 }
 
-impl Draft {
-    /// A draft in which no new name will be one of `taken`.
+impl GraphBuilder {
+    /// A builder in which no new name will be one of `taken`.
     pub fn new<'a>(taken: impl Iterator<Item = &'a str>) -> Self {
         Self { names: taken.map(str::to_owned).collect(), ..Self::default() }
     }

@@ -2,9 +2,12 @@
 
 //! Recognising RetinaFace networks: which outputs, and which convolutions behind them, are what.
 
-use super::graph::{Graph, MAX_STEPS};
-use super::onnx::{GraphProto, NodeProto, ValueInfoProto};
-use crate::retinaface::heads::{Coding, cells};
+use crate::onnx::graph::{Graph, MAX_STEPS};
+use crate::onnx::messages::{GraphProto, NodeProto, ValueInfoProto};
+use heads::{Coding, cells};
+
+pub mod anchors;
+pub mod heads;
 
 /// The two published families.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

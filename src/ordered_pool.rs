@@ -17,7 +17,7 @@ use std::{
 /// is allocated for each.
 ///
 /// Dropped, it waits for the workers to end the jobs they are at, and forgets the rest.
-pub struct Pipeline<J> {
+pub struct OrderedPool<J> {
     shared: Arc<Shared<J>>,
     workers: Vec<JoinHandle<()>>,
 }
@@ -64,7 +64,7 @@ enum Slot<J> {
     Done(J),
 }
 
-impl<J: Default + Send + 'static> Pipeline<J> {
+impl<J: Default + Send + 'static> OrderedPool<J> {
     /// Starts a thread for each of `workers`, to have `in_flight` jobs in all and up to `batch` each.
     pub fn new<W>(
         workers: impl IntoIterator<Item = W>,
@@ -232,7 +232,7 @@ impl<J: Default + Send + 'static> Pipeline<J> {
     }
 }
 
-impl<J> Drop for Pipeline<J> {
+impl<J> Drop for OrderedPool<J> {
     fn drop(&mut self) {
         self.shared.switch(Mode::Closed);
         for worker in self.workers.drain(..) {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use gstretinaface::pipeline::Pipeline;
+use gstretinaface::ordered_pool::OrderedPool;
 
 /// Long enough for any thread to get where it is going.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -21,13 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// A pipeline of `workers` that do `work`.
-fn pipeline(workers: usize, work: fn(&mut u64)) -> Arc<Pipeline<u64>> {
+fn pipeline(workers: usize, work: fn(&mut u64)) -> Arc<OrderedPool<u64>> {
     let work = move |jobs: &mut [u64]| jobs.iter_mut().for_each(work);
-    Arc::new(Pipeline::new((0..workers).map(|_| work), workers, 1).expect("threads"))
+    Arc::new(OrderedPool::new((0..workers).map(|_| work), workers, 1).expect("threads"))
 }
 
 /// Delivers until the pipeline is closed; what was delivered.
-fn deliver_all(pipeline: &Arc<Pipeline<u64>>) -> mpsc::Receiver<u64> {
+fn deliver_all(pipeline: &Arc<OrderedPool<u64>>) -> mpsc::Receiver<u64> {
     let (sender, receiver) = mpsc::channel();
     let pipeline = Arc::clone(pipeline);
     thread::spawn(move || while pipeline.deliver(|job| sender.send(*job).expect("a receiver")) {});
@@ -66,7 +66,7 @@ fn as_many_are_worked_on_at_once_as_there_are_workers() {
             barrier.wait();
         }
     });
-    let pipeline = Arc::new(Pipeline::new(workers, 3, 1).expect("threads"));
+    let pipeline = Arc::new(OrderedPool::new(workers, 3, 1).expect("threads"));
     let delivered = deliver_all(&pipeline);
     for _ in 0..30 {
         assert!(pipeline.push(|_| ()));
@@ -84,7 +84,7 @@ fn a_worker_takes_what_waits_up_to_its_batch() {
         tell.send(jobs.to_vec()).expect("a receiver");
         ended.recv_timeout(PATIENCE).expect("a sender");
     };
-    let pipeline = Arc::new(Pipeline::new([worker], 4, 3).expect("a thread"));
+    let pipeline = Arc::new(OrderedPool::new([worker], 4, 3).expect("a thread"));
     let delivered = deliver_all(&pipeline);
     let push = |number| assert!(pipeline.push(|job| *job = number));
     let told = || told.recv_timeout(PATIENCE).expect("a batch");
@@ -115,7 +115,7 @@ fn workers_are_made_in_their_threads_or_not_at_all() {
                 Ok(move |jobs: &mut [u64]| jobs.fill(u64::from(thread::current().id() == own)))
             }
         });
-        Pipeline::with_makers(makers, 3, 1)
+        OrderedPool::with_makers(makers, 3, 1)
     };
     let pipeline = start(false).expect("three workers");
     assert_eq!(made.load(Ordering::Relaxed), 3, "it waits for them");
@@ -216,7 +216,7 @@ fn nothing_is_left_behind() {
                 work.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let pipeline = Pipeline::new(workers, 2, 1).expect("threads");
+        let pipeline = OrderedPool::new(workers, 2, 1).expect("threads");
         for _ in 0..jobs {
             assert!(pipeline.push(|_| ()));
         }

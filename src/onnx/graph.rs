@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use super::onnx::{GraphProto, NodeProto, TensorProto};
+use super::messages::{GraphProto, NodeProto, TensorProto};
 
 /// How many nodes a value is followed back over: more than any exporter puts between two that
 /// compute something, and an end for graphs that run in a circle.

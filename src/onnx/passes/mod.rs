@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Rewriting a graph so that it computes the same with less work.
+
+pub mod pixels;
+pub mod specialise;
+pub mod widen;
