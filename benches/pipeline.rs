@@ -21,7 +21,7 @@ use std::{
 use gst::prelude::*;
 use gstretinaface::{
     inference::{self, Execution, OrtEngine, Session},
-    model::{Model, Task},
+    model::{InputSpec, Model},
     retinaface::detector::{Engine, input_size},
 };
 use serde_json::json;
@@ -97,7 +97,7 @@ fn detect(clip: &Clip, properties: &str, mut row: serde_json::Value) -> serde_js
 /// Median milliseconds of the bare session that the element runs.
 fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let (task, cpu) = (Task::new(size, strides), Execution::cpu(threads));
+    let (task, cpu) = (InputSpec::new(size, strides), Execution::cpu(threads));
     let session = Session::specialised(environment, &|_| (), model, &task, &cpu);
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();

@@ -4,7 +4,11 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gstretinaface::{
-    families::heads::{Coding, Heads, Level, Score, View, cells},
+    families::{
+        heads::{Heads, Score},
+        level::{Level, View, cells},
+        pytorch::PyTorch,
+    },
     retinaface::{decode, nms},
 };
 
@@ -27,13 +31,14 @@ fn heads() -> (Heads, usize) {
         levels.push(Level {
             stride,
             grid,
+            anchors: 2,
             score: view(0, 2, 1),
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
         });
         anchors += 2 * grid.0 * grid.1;
     }
-    (Heads { coding: Coding::Ssd, score: Score::Probability, levels }, anchors)
+    (Heads { family: &PyTorch, score: Score::Probability, levels }, anchors)
 }
 
 fn postprocess(criterion: &mut Criterion) {

@@ -23,6 +23,16 @@ impl Rect {
         Self { x_min, y_min, x_max, y_max }
     }
 
+    /// From `centre` as far as this to each side.
+    pub fn around(centre: Point, half_width: f32, half_height: f32) -> Self {
+        Self {
+            x_min: centre.x - half_width,
+            y_min: centre.y - half_height,
+            x_max: centre.x + half_width,
+            y_max: centre.y + half_height,
+        }
+    }
+
     /// Negative when the corners are the wrong way round.
     pub fn width(&self) -> f32 {
         self.x_max - self.x_min
@@ -95,5 +105,83 @@ impl Rect {
             x_max: self.x_max + dx,
             y_max: self.y_max + dy,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECT: Rect = Rect::new(10.0, 20.0, 40.0, 30.0);
+
+    #[test]
+    fn sides_and_area() {
+        assert_eq!((RECT.width(), RECT.height(), RECT.area()), (30.0, 10.0, 300.0));
+        let reversed = Rect::new(40.0, 20.0, 10.0, 30.0);
+        assert_eq!((reversed.width(), reversed.height(), reversed.area()), (-30.0, 10.0, 0.0));
+        let upside_down = Rect::new(10.0, 30.0, 40.0, 20.0);
+        assert_eq!((upside_down.height(), upside_down.area()), (-10.0, 0.0));
+    }
+
+    #[test]
+    fn around_a_centre() {
+        let rect = Rect::around(Point { x: 25.0, y: 25.0 }, 15.0, 5.0);
+        assert_eq!(rect, RECT);
+    }
+
+    #[test]
+    fn each_edge_has_to_be_finite() {
+        assert!(RECT.is_finite());
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert!(!Rect { x_min: value, ..RECT }.is_finite());
+            assert!(!Rect { y_min: value, ..RECT }.is_finite());
+            assert!(!Rect { x_max: value, ..RECT }.is_finite());
+            assert!(!Rect { y_max: value, ..RECT }.is_finite());
+        }
+    }
+
+    #[test]
+    fn what_two_have_in_common() {
+        let table = [
+            (Rect::new(30.0, 25.0, 60.0, 50.0), Rect::new(30.0, 25.0, 40.0, 30.0), 50.0),
+            (Rect::new(0.0, 0.0, 20.0, 22.0), Rect::new(10.0, 20.0, 20.0, 22.0), 20.0),
+            (Rect::new(0.0, 0.0, 100.0, 100.0), RECT, 300.0),
+        ];
+        for (other, common, area) in table {
+            assert_eq!(RECT.intersection(&other), common);
+            assert_eq!(other.intersection(&RECT).area(), area);
+        }
+        assert_eq!(RECT.intersection(&Rect::new(50.0, 20.0, 60.0, 30.0)).area(), 0.0);
+    }
+
+    /// 50 of 300 + 750 − 50, and 10 of 10 + 300 − 10.
+    #[test]
+    fn intersection_over_union() {
+        assert_eq!(RECT.iou(&Rect::new(30.0, 25.0, 60.0, 50.0)), 0.05);
+        assert_eq!(RECT.iou(&Rect::new(10.0, 20.0, 15.0, 22.0)), 10.0 / 300.0);
+        assert_eq!(RECT.iou(&RECT), 1.0);
+        assert_eq!(RECT.iou(&Rect::new(50.0, 60.0, 60.0, 70.0)), 0.0);
+        let empty = Rect::new(1.0, 1.0, 1.0, 1.0);
+        assert_eq!(empty.iou(&empty), 0.0);
+    }
+
+    #[test]
+    fn clipping_stops_at_each_edge() {
+        let table = [
+            (Rect::new(-5.0, -6.0, 7.0, 8.0), Rect::new(0.0, 0.0, 7.0, 8.0)),
+            (Rect::new(90.0, 40.0, 110.0, 60.0), Rect::new(90.0, 40.0, 100.0, 50.0)),
+            (Rect::new(120.0, 70.0, 130.0, 80.0), Rect::new(100.0, 50.0, 100.0, 50.0)),
+            (Rect::new(-9.0, -8.0, -7.0, -6.0), Rect::new(0.0, 0.0, 0.0, 0.0)),
+        ];
+        for (rect, clipped) in table {
+            assert_eq!(rect.clip(100.0, 50.0), clipped);
+        }
+    }
+
+    #[test]
+    fn scaled_and_expanded() {
+        assert_eq!(RECT.scale(2.0, 0.5), Rect::new(20.0, 10.0, 80.0, 15.0));
+        // A tenth of 30 and of 10 on each side.
+        assert_eq!(RECT.expand(0.1), Rect::new(7.0, 19.0, 43.0, 31.0));
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use gstretinaface::{
     frame, inference, meta,
-    model::{Model, Task},
+    model::{InputSpec, Model},
     ordered_pool::OrderedPool,
     retinaface::detector::{Detector, Engine},
 };
@@ -55,7 +55,7 @@ fn nothing_is_allocated_for_a_frame() {
         environment,
         &|_| (),
         &model,
-        &Task::new((320, 320), &strides),
+        &InputSpec::new((320, 320), &strides),
         &inference::Execution::cpu(1),
     );
     let session = Arc::new(session.expect("it loads"));

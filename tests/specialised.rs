@@ -11,7 +11,7 @@ use gstretinaface::{
     frame::{Colour, Layout},
     inference::{self, Execution, OrtEngine, Session},
     meta,
-    model::{Model, Task},
+    model::{InputSpec, Model},
     preprocess::{Form, Pixels, ScaleMethod},
     retinaface::detector::{Detector, Engine},
 };
@@ -97,7 +97,7 @@ fn model() -> Model {
 }
 
 /// The rewritten network at work on the CPU.
-fn engine(model: &Model, task: &Task) -> OrtEngine {
+fn engine(model: &Model, task: &InputSpec) -> OrtEngine {
     let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
     let session = Session::specialised(environment, &|_| (), model, task, &Execution::cpu(1));
     OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
@@ -113,7 +113,7 @@ fn every_set_of_strides_at_every_size() {
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let task = Task::new(size, strides);
+            let task = InputSpec::new(size, strides);
             let original = Session::as_it_is(environment, &model, &task, &Execution::cpu(1));
             let original = OrtEngine::new(Arc::new(original.expect("it loads")));
             let mut original = original.expect("it runs");
@@ -140,8 +140,8 @@ fn in_both_forms(
 ) -> (Pixels, Vec<Face>, Vec<Face>) {
     let (info, layout) = format(picture);
     let form = Pixels::least(&layout, (info.width(), info.height()), size, method);
-    let planes = Task::new(size, &model.strides());
-    let pixels = Task { form: Form::Pixels(form), ..planes.clone() };
+    let planes = InputSpec::new(size, &model.strides());
+    let pixels = InputSpec { form: Form::Pixels(form), ..planes.clone() };
     let [planes, pixels] =
         [planes, pixels].map(|task| faces(picture, &mut engine(model, &task), method));
     (form, planes, pixels)
@@ -234,9 +234,9 @@ fn a_batch_gives_what_single_frames_give() {
         pictures.iter().zip(sizes).map(|(path, size)| decoded(path, "BGR", Some(size))).collect();
     let pixels = Pixels { size, channels: 3, order: [0, 1, 2], method: ScaleMethod::Bilinear };
     for form in [Form::Planes, Form::Pixels(pixels)] {
-        let one = Task { form, ..Task::new(size, &[8, 16, 32]) };
+        let one = InputSpec { form, ..InputSpec::new(size, &[8, 16, 32]) };
         let mut single = engine(&model, &one);
-        let mut batch = engine(&model, &Task { batch: 4, ..one });
+        let mut batch = engine(&model, &InputSpec { batch: 4, ..one });
         let pictures: Vec<_> = match form {
             Form::Planes => pictures.iter().collect(),
             // Pixels that are copied as they are have one size.

@@ -8,7 +8,7 @@ use ort::{environment::Environment, logging::LogLevel};
 
 use super::{Execution, LoadError, Notice, OrtEngine, Precision, Provider, ProviderError, Tell};
 use crate::{
-    model::{Model, Task},
+    model::{InputSpec as Task, Model},
     retinaface::detector::{Engine, Input},
 };
 
@@ -91,7 +91,7 @@ fn verify(
     for engine in [&mut *engine, &mut *cpu] {
         let sample = |index: usize| (index * 7 % 251) as u8;
         match engine.input(0) {
-            Input::Planes(planes) => {
+            Input::Planes(_, planes) => {
                 let planes = planes.iter_mut().enumerate();
                 planes.for_each(|(index, value)| *value = f32::from(sample(index)) - 125.0);
             }

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     families::heads::Heads,
-    model::{Model, Task},
+    model::{InputSpec as Task, Model},
     preprocess::Form,
     retinaface::detector::{Engine, EngineError, Input},
 };
@@ -188,10 +188,6 @@ impl Engine for OrtEngine {
         self.session.task.batch
     }
 
-    fn mean(&self) -> [f32; 3] {
-        self.session.mean
-    }
-
     fn heads(&self) -> &Heads {
         &self.session.heads
     }
@@ -203,7 +199,9 @@ impl Engine for OrtEngine {
         }
         let batch = self.session.task.batch;
         match &mut self.input {
-            Values::Planes(planes) => Input::Planes(part(planes.values_mut(), item, batch)),
+            Values::Planes(planes) => {
+                Input::Planes(self.session.normalisation, part(planes.values_mut(), item, batch))
+            }
             Values::Pixels(size, pixels) => {
                 Input::Pixels(*size, part(pixels.values_mut(), item, batch))
             }

@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     families::heads::Heads,
-    model::{Model, NotSpecialised, Specialised, Task, cpu_lanes},
-    preprocess::Form,
+    model::{InputSpec as Task, Model, NotSpecialised, Specialised, cpu_lanes},
+    preprocess::{Form, Normalisation},
     retinaface::detector::EngineError,
 };
 
@@ -78,7 +78,7 @@ pub struct Session {
     pub(super) task: Task,
     pub(super) input: String,
     pub(super) outputs: Vec<(String, Vec<i64>)>,
-    pub(super) mean: [f32; 3],
+    pub(super) normalisation: Normalisation,
     pub(super) heads: Heads,
     pub(super) specialised: bool,
     /// Whether its runs are recorded and replayed.
@@ -222,7 +222,7 @@ impl Session {
             task: task.clone(),
             input,
             outputs,
-            mean: model.mean(),
+            normalisation: model.normalisation(),
             heads,
             specialised: true,
             cuda_graphs: execution.provider.is_gpu() && execution.cuda_graphs,
@@ -267,7 +267,7 @@ impl Session {
             task,
             input,
             outputs,
-            mean: model.mean(),
+            normalisation: model.normalisation(),
             heads,
             specialised: false,
             cuda_graphs: false,

@@ -13,7 +13,7 @@ use libloading::Library;
 use sha2::{Digest, Sha256};
 
 use super::{Precision, gpu::Stream};
-use crate::model::Task;
+use crate::model::InputSpec as Task;
 
 /// Versions of TensorRT that ONNX Runtime has been built for.
 pub const LIBRARIES: [&str; 3] = ["libnvinfer.so.10", "libnvinfer.so.11", "libnvinfer.so.8"];

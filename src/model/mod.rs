@@ -10,13 +10,22 @@ use std::{
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::families::{
-    self, Anatomy, Family, NetworkLevel, Unrecognised,
-    heads::{Coding, Heads, Level, Score, View, cells},
+use crate::{
+    families::{
+        self,
+        family::{Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel},
+        heads::{Heads, Score},
+        level::{BOX_VALUES, LANDMARK_VALUES, Level, cells},
+    },
+    onnx::{
+        graph::Graph,
+        messages::{DataType, GraphProto, ModelProto, ValueInfoProto},
+        passes::specialise::{self, Channels, Head, Part, Wanted},
+    },
+    preprocess::{Form, Normalisation},
 };
-use crate::onnx::messages::{DataType, GraphProto, ModelProto, ValueInfoProto};
-use crate::onnx::passes::specialise;
-pub use specialise::{NotSpecialised, Specialised, Task};
+
+pub use specialise::NotSpecialised;
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -52,13 +61,46 @@ pub enum ModelError {
 /// No network has an input of more pixels a side: keeps the arithmetic of grids within bounds.
 const MAX_SIZE: u32 = 1 << 16;
 
+/// What a network is to take of frames and to give of its levels.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InputSpec {
+    /// Width and height of the network's input.
+    pub size: (u32, u32),
+    /// The levels that are wanted.
+    pub strides: Vec<u32>,
+    /// What it takes of a frame.
+    pub form: Form,
+    /// Frames in one run.
+    pub batch: usize,
+}
+
+impl InputSpec {
+    /// One frame a run, as planes.
+    pub fn new(size: (u32, u32), strides: &[u32]) -> Self {
+        Self { size, strides: strides.to_vec(), form: Form::Planes, batch: 1 }
+    }
+}
+
+/// A network for one input specification.
+pub struct Specialised {
+    /// An ONNX file.
+    pub model: Vec<u8>,
+    /// The name of its input: `[batch, …]`, each frame in the specified form.
+    pub input: String,
+    /// The names and shapes of its outputs, in the order that
+    /// [`View::output`](crate::families::level::View::output) counts. Each is `[batch, …]`.
+    pub outputs: Vec<(String, Vec<i64>)>,
+    /// For each frame of the batch.
+    pub heads: Heads,
+}
+
 /// A RetinaFace network.
 pub struct Model {
     bytes: Bytes,
     proto: ModelProto,
     input: String,
     fixed_size: Option<(u32, u32)>,
-    anatomy: Anatomy,
+    recognised: Recognised,
 }
 
 /// What elements of this process use.
@@ -93,14 +135,15 @@ impl Model {
             return Err(ModelError::ExternalWeights(file));
         }
         let (input, fixed_size) = image_input(graph)?;
-        let anatomy = families::recognise(graph, &input, fixed_size).map_err(|why| match why {
-            Unrecognised::RawScores => ModelError::RawScores,
-            Unrecognised::Foreign => ModelError::NotRetinaFace {
-                inputs: describe(&inputs(graph)),
-                outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
-            },
+        let network =
+            Network { proto: graph, graph: Graph::new(graph), input: &input, size: fixed_size };
+        let recognised =
+            families::recognise(&network).map_err(|RawScores| ModelError::RawScores)?;
+        let recognised = recognised.ok_or_else(|| ModelError::NotRetinaFace {
+            inputs: describe(&inputs(graph)),
+            outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
         })?;
-        Ok(Model { bytes, proto, input, fixed_size, anatomy })
+        Ok(Model { bytes, proto, input, fixed_size, recognised })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.
@@ -108,9 +151,10 @@ impl Model {
         &self.input
     }
 
-    /// The names of the outputs that are needed, in the order that [`View::output`] counts.
+    /// The names of the outputs that are needed, in the order that
+    /// [`View::output`](crate::families::level::View::output) counts.
     pub fn output_names(&self) -> &[String] {
-        &self.anatomy.outputs
+        &self.recognised.outputs
     }
 
     /// The only width and height that the network takes, if it does not take every size.
@@ -120,7 +164,7 @@ impl Model {
 
     /// The strides of the network's levels, in its order.
     pub fn strides(&self) -> Vec<u32> {
-        self.anatomy.levels.iter().map(|level| level.stride).collect()
+        self.recognised.levels.iter().map(|level| level.stride).collect()
     }
 
     /// The file.
@@ -128,34 +172,35 @@ impl Model {
         &self.bytes
     }
 
-    /// What the network expects to be subtracted from blue, green and red: the mean of its
-    /// training pictures for the PyTorch family, nothing for InsightFace's.
-    pub fn mean(&self) -> [f32; 3] {
-        self.anatomy.family.mean()
+    /// The family that the network is of.
+    pub fn family(&self) -> &'static dyn Family {
+        self.recognised.family
     }
 
-    /// How boxes and landmarks are coded.
-    pub fn coding(&self) -> Coding {
-        self.anatomy.family.coding()
+    /// What the network as it is, or rewritten for planes, expects of them.
+    pub fn normalisation(&self) -> Normalisation {
+        self.family().normalisation()
     }
 
-    /// Where the answers for an input of this size stand in the outputs of the network as it is,
-    /// for its levels of these strides.
+    /// The levels of some strides, in the network's order.
+    fn levels(&self, strides: &[u32]) -> impl Iterator<Item = &RecognisedLevel> {
+        self.recognised.levels.iter().filter(|level| strides.contains(&level.stride))
+    }
+
+    /// How to read the outputs of the network as it is for an input of this size, for its levels of
+    /// these strides.
     pub fn heads(&self, width: u32, height: u32, strides: &[u32]) -> Heads {
-        let mut anchors = 0;
-        let mut levels = Vec::with_capacity(self.anatomy.levels.len());
-        for level in &self.anatomy.levels {
-            let grid = (cells(width, level.stride), cells(height, level.stride));
+        let mut cells_before = 0;
+        let mut levels = Vec::with_capacity(self.recognised.levels.len());
+        for level in &self.recognised.levels {
+            let grid = grid((width, height), level.stride);
             // Levels that are not asked for are in the outputs all the same.
             if strides.contains(&level.stride) {
-                levels.push(match self.anatomy.family {
-                    Family::PyTorch => pytorch_views(level, grid, anchors),
-                    Family::InsightFace => insightface_views(level, grid),
-                });
+                levels.push(self.family().level(level, grid, cells_before));
             }
-            anchors += 2 * grid.0 * grid.1;
+            cells_before += grid.0 * grid.1;
         }
-        Heads { coding: self.coding(), score: Score::Probability, levels }
+        Heads { family: self.family(), score: Score::Probability, levels }
     }
 
     /// The network rewritten for one input size and its levels of some strides: an output a
@@ -163,12 +208,63 @@ impl Model {
     ///
     /// `lanes` is how many channels the runtime computes side by side; layers with fewer are
     /// filled up. It is [`cpu_lanes`] for ONNX Runtime's CPU provider and 1 elsewhere.
-    pub fn specialise(&self, task: &Task, lanes: usize) -> Result<Specialised, NotSpecialised> {
-        if self.fixed_size.is_some_and(|size| size != task.size) {
+    pub fn specialise(
+        &self,
+        input: &InputSpec,
+        lanes: usize,
+    ) -> Result<Specialised, NotSpecialised> {
+        if self.fixed_size.is_some_and(|size| size != input.size) {
             return Err(NotSpecialised::FixedSize);
         }
-        specialise::specialise(&self.proto, &self.anatomy, &self.input, task, lanes)
+        let anchors = self.family().anchors();
+        let mut levels = Vec::new();
+        let mut heads = Vec::new();
+        for (output, level) in self.levels(&input.strides).enumerate() {
+            let grid = grid(input.size, level.stride);
+            let convolutions = level.convolutions.ok_or(NotSpecialised::Untraced)?;
+            let landmarks = convolutions.landmarks.is_some();
+            levels.push(Level::merged(output, level.stride, grid, anchors, landmarks));
+            heads.push(Head {
+                name: format!("stride{}", level.stride),
+                grid,
+                parts: self.parts(convolutions),
+            });
+        }
+        let wanted = Wanted {
+            input: &self.input,
+            size: input.size,
+            batch: input.batch,
+            form: input.form,
+            normalisation: self.normalisation(),
+            heads,
+            lanes,
+        };
+        let specialise::Specialised { model, input, outputs } =
+            specialise::specialise(&self.proto, &wanted)?;
+        let heads = Heads { family: self.family(), score: Score::Logit, levels };
+        Ok(Specialised { model, input, outputs, heads })
     }
+
+    /// Scores, boxes and landmarks, in the order of [`Level::merged`].
+    fn parts(&self, convolutions: HeadConvolutions) -> Vec<Part> {
+        let anchors = self.family().anchors();
+        let HeadConvolutions { scores, boxes, landmarks } = convolutions;
+        let score = Part {
+            convolution: scores,
+            // The softmax of two is the sigmoid of their difference.
+            channels: Channels::Differences(self.family().score_channels()),
+        };
+        let all =
+            |convolution, values| Part { convolution, channels: Channels::All(anchors * values) };
+        let boxes = all(boxes, BOX_VALUES);
+        let landmarks = landmarks.map(|landmarks| all(landmarks, LANDMARK_VALUES));
+        [score, boxes].into_iter().chain(landmarks).collect()
+    }
+}
+
+/// Columns and rows of a level's cells for an input of this width and height.
+fn grid((width, height): (u32, u32), stride: u32) -> (usize, usize) {
+    (cells(width, stride), cells(height, stride))
 }
 
 /// How many channels ONNX Runtime's CPU provider computes side by side on this machine.
@@ -178,46 +274,6 @@ pub fn cpu_lanes() -> usize {
         return 16;
     }
     8
-}
-
-/// All levels one after the other, `anchors` before this one; values of an anchor side by side.
-fn pytorch_views(level: &NetworkLevel, grid: (usize, usize), anchors: usize) -> Level {
-    let view = |output, values| View {
-        output,
-        offset: anchors * values,
-        cell: 2 * values,
-        anchor: values,
-        channel: 1,
-    };
-    let scores = view(level.scores, 2);
-    Level {
-        stride: level.stride,
-        grid,
-        // Background first, then face.
-        score: View { offset: scores.offset + 1, ..scores },
-        boxes: view(level.boxes, 4),
-        landmarks: level.landmarks.map(|output| view(output, 10)),
-    }
-}
-
-/// Outputs of their own, one plane a value.
-fn insightface_views(level: &NetworkLevel, grid: (usize, usize)) -> Level {
-    let plane = grid.0 * grid.1;
-    let view = |output, values| View {
-        output,
-        offset: 0,
-        cell: 1,
-        anchor: values * plane,
-        channel: plane,
-    };
-    Level {
-        stride: level.stride,
-        grid,
-        // The background of both anchors comes before their faces.
-        score: View { offset: 2 * plane, ..view(level.scores, 1) },
-        boxes: view(level.boxes, 4),
-        landmarks: level.landmarks.map(|output| view(output, 10)),
-    }
 }
 
 /// The graph's inputs without the weights, which old exporters list among them.

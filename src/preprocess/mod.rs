@@ -72,6 +72,22 @@ impl Pixels {
     }
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ChannelOrder {
+    #[default]
+    Bgr,
+    Rgb,
+}
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Normalisation {
+    pub mean: [f32; 3],
+    pub scale: f32,
+    pub order: ChannelOrder,
+}
+impl Normalisation {
+    pub const NONE: Self = Self { mean: [0.0; 3], scale: 1.0, order: ChannelOrder::Bgr };
+}
+
 /// How many output rows ahead the source rows are called into the cache.
 const ROWS_AHEAD: usize = 2;
 
@@ -169,8 +185,9 @@ impl Preprocessor {
         source: (u32, u32),
         target: (u32, u32),
         method: ScaleMethod,
-        mean: [f32; 3],
+        normalisation: Normalisation,
     ) -> Self {
+        let mean = normalisation.mean;
         let columns =
             layout.components.map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
         let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
@@ -197,8 +214,9 @@ impl Preprocessor {
         frame: &Frame,
         target: (u32, u32),
         method: ScaleMethod,
-        mean: [f32; 3],
+        normalisation: Normalisation,
     ) -> bool {
+        let mean = normalisation.mean;
         self.layout == *frame.layout()
             && self.source == (frame.width(), frame.height())
             && self.target == target
@@ -259,7 +277,12 @@ impl Preprocessor {
     }
 
     fn assert_fits(&self, frame: &Frame) {
-        let fits = self.fits(frame, self.target, self.method, self.mean);
+        let fits = self.fits(
+            frame,
+            self.target,
+            self.method,
+            Normalisation { mean: self.mean, ..Normalisation::NONE },
+        );
         assert!(fits, "one preprocessor a layout and size");
     }
 

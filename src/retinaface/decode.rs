@@ -1,19 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! From a network's outputs to boxes: only cells over the threshold are looked at closely.
+//! From a network's outputs to boxes: only anchors over the threshold are decoded.
 
 use crate::{
     face::Landmarks,
     families::{
-        anchors::{Anchor, PER_CELL},
-        heads::{Coding, Heads, Level, Score, View},
+        heads::{Heads, Score},
+        level::View,
     },
-    geometry::{Point, Rect},
+    geometry::Rect,
 };
-
-/// Variances of the SSD coding, Pytorch_Retinaface data/config.py.
-const CENTRE_VARIANCE: f32 = 0.1;
-const SIZE_VARIANCE: f32 = 0.2;
 
 /// A box over the score threshold, in network input pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -61,9 +57,10 @@ pub fn candidates<O: Outputs + ?Sized>(
     for (level_index, level) in heads.levels.iter().enumerate() {
         let scores = outputs.output(level.score.output);
         let boxes = outputs.output(level.boxes.output);
-        for anchor in 0..PER_CELL {
+        for anchor in 0..level.anchors {
             each_over(scores, &level.score, anchor, level.cells(), threshold, |cell, score| {
-                let bounds = bounds(heads.coding, level, boxes, anchor, cell);
+                let values = level.boxes.read(boxes, anchor, cell);
+                let bounds = heads.family.bounds(&level.cell(cell, anchor), values);
                 if !bounds.is_finite() {
                     return;
                 }
@@ -111,39 +108,6 @@ fn each_over(
     }
 }
 
-/// The box of one anchor, in network input pixels.
-fn bounds(coding: Coding, level: &Level, boxes: &[f32], anchor: usize, cell: usize) -> Rect {
-    let [dx, dy, dw, dh] = level.boxes.read(boxes, anchor, cell);
-    let prior = level.anchor(coding, anchor, cell);
-    match coding {
-        Coding::Ssd => {
-            let centre_x = prior.centre_x + dx * CENTRE_VARIANCE * prior.side;
-            let centre_y = prior.centre_y + dy * CENTRE_VARIANCE * prior.side;
-            let half_width = prior.side * (dw * SIZE_VARIANCE).exp() / 2.0;
-            let half_height = prior.side * (dh * SIZE_VARIANCE).exp() / 2.0;
-            Rect {
-                x_min: centre_x - half_width,
-                y_min: centre_y - half_height,
-                x_max: centre_x + half_width,
-                y_max: centre_y + half_height,
-            }
-        }
-        // bbox_transform.py of InsightFace: corners are the first and last pixel.
-        Coding::FasterRcnn => {
-            let centre_x = prior.centre_x + dx * prior.side;
-            let centre_y = prior.centre_y + dy * prior.side;
-            let half_width = (prior.side * dw.exp() - 1.0) / 2.0;
-            let half_height = (prior.side * dh.exp() - 1.0) / 2.0;
-            Rect {
-                x_min: centre_x - half_width,
-                y_min: centre_y - half_height,
-                x_max: centre_x + half_width,
-                y_max: centre_y + half_height,
-            }
-        }
-    }
-}
-
 /// The landmarks of a candidate, in network input pixels; `None` where the network has none.
 pub fn landmarks<O: Outputs + ?Sized>(
     heads: &Heads,
@@ -153,29 +117,133 @@ pub fn landmarks<O: Outputs + ?Sized>(
     let level = &heads.levels[usize::from(place.level)];
     let view = level.landmarks.as_ref()?;
     let (anchor, cell) = (usize::from(place.anchor), place.cell as usize);
-    let offsets: [f32; 10] = view.read(outputs.output(view.output), anchor, cell);
-    let prior = level.anchor(heads.coding, anchor, cell);
-    let scale = match heads.coding {
-        Coding::Ssd => CENTRE_VARIANCE * prior.side,
-        Coding::FasterRcnn => prior.side,
+    let values = view.read(outputs.output(view.output), anchor, cell);
+    Some(heads.family.landmarks(&level.cell(cell, anchor), values))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        families::{family::Family, level::Level, pytorch::PyTorch},
+        geometry::Point,
     };
-    let (points, _) = offsets.as_chunks::<2>();
-    let mut landmarks = Landmarks::default();
-    for (landmark, [dx, dy]) in landmarks.0.iter_mut().zip(points) {
-        *landmark = Point { x: prior.centre_x + dx * scale, y: prior.centre_y + dy * scale };
-    }
-    Some(landmarks)
-}
 
-impl Level {
-    fn anchor(&self, coding: Coding, index: usize, cell: usize) -> Anchor {
-        Anchor::new(coding, self.stride, index, cell % self.grid.0, cell / self.grid.0)
+    /// Two levels of 40 and 2 cells, merged outputs, of which every score is `background` at first.
+    fn network(score: Score, background: f32) -> (Heads, [Vec<f32>; 2]) {
+        let levels =
+            vec![Level::merged(0, 8, (8, 5), 2, true), Level::merged(1, 16, (2, 1), 2, true)];
+        let outputs = [40, 2].map(|cells| {
+            let mut output = vec![0.0; 30 * cells];
+            output[..2 * cells].fill(background);
+            output
+        });
+        (Heads { family: &PyTorch, score, levels }, outputs)
     }
-}
 
-impl View {
-    fn read<const N: usize>(&self, values: &[f32], anchor: usize, cell: usize) -> [f32; N] {
-        let start = self.offset + anchor * self.anchor + cell * self.cell;
-        std::array::from_fn(|k| values[start + k * self.channel])
+    fn found(heads: &Heads, outputs: &[Vec<f32>], threshold: f32) -> Vec<Candidate> {
+        let mut found = Vec::new();
+        candidates(heads, outputs, threshold, &mut found);
+        found
+    }
+
+    #[test]
+    fn what_is_over_the_threshold_is_found_where_it_is() {
+        let (heads, mut outputs) = network(Score::Probability, 0.1);
+        outputs[0][39] = 0.9; // anchor 0, the last cell, (7, 4)
+        outputs[0][40 + 33] = 0.8; // anchor 1, (1, 4), the first cell after a whole block
+        outputs[1][2 + 1] = 0.7; // stride 16, anchor 1, (1, 0)
+        outputs[0][10] = 0.5; // at the threshold, not over it
+        let place = |level, anchor, cell| Place { level, anchor, cell };
+        let candidate = |centre: (f32, f32), half: f32, score, place| {
+            let centre = Point { x: centre.0, y: centre.1 };
+            Candidate { bounds: Rect::around(centre, half, half), score, place }
+        };
+        let expected = [
+            candidate((60.0, 36.0), 8.0, 0.9, place(0, 0, 39)),
+            candidate((12.0, 36.0), 16.0, 0.8, place(0, 1, 33)),
+            candidate((24.0, 8.0), 64.0, 0.7, place(1, 1, 1)),
+        ];
+        assert_eq!(found(&heads, &outputs, 0.5), expected);
+    }
+
+    /// 1/(1 + e^−2) = 0.8808, 1/(1 + e^0.5) = 0.3775: thresholds around each.
+    #[test]
+    fn logits_are_compared_as_probabilities() {
+        let (heads, mut outputs) = network(Score::Logit, -20.0);
+        outputs[0][5] = 2.0;
+        outputs[1][0] = -0.5;
+        let scores = |threshold| {
+            found(&heads, &outputs, threshold).iter().map(|c| c.score).collect::<Vec<_>>()
+        };
+        assert_eq!(scores(0.881), []);
+        let [score] = scores(0.8807)[..] else { panic!("one is over") };
+        assert!((score - 0.880_797).abs() < 1e-5, "{score}");
+        assert_eq!(scores(0.378).len(), 1);
+        let [_, score] = scores(0.377)[..] else { panic!("both are over") };
+        assert!((score - 0.377_541).abs() < 1e-5, "{score}");
+        assert_eq!(scores(1.0), []);
+        assert_eq!(scores(0.0).len(), 84, "every anchor");
+    }
+
+    /// Values of an anchor side by side, as the PyTorch family has them.
+    #[test]
+    fn channels_last_are_read() {
+        let view = |output, values: usize, offset| View {
+            output,
+            offset,
+            cell: 2 * values,
+            anchor: values,
+            channel: 1,
+        };
+        let level = Level {
+            stride: 8,
+            grid: (3, 2),
+            anchors: 2,
+            score: view(0, 2, 1),
+            boxes: view(1, 4, 0),
+            landmarks: Some(view(2, 10, 0)),
+        };
+        let heads = Heads { family: &PyTorch, score: Score::Probability, levels: vec![level] };
+        let mut outputs = [vec![0.0; 24], vec![0.0; 48], vec![0.0; 120]];
+        // Anchor 1 of cell 4, (1, 1): number 9 of all; its prior has the centre (12, 12), side 32.
+        outputs[0][2 * 9 + 1] = 0.75;
+        outputs[1][4 * 9] = 10.0;
+        outputs[2][10 * 9 + 3] = -5.0;
+        let [candidate] = found(&heads, &outputs, 0.5)[..] else { panic!("one anchor is over") };
+        assert_eq!(candidate.place, Place { level: 0, anchor: 1, cell: 4 });
+        // 12 + 10·0.1·32 = 44
+        assert_eq!(candidate.bounds, Rect::new(28.0, -4.0, 60.0, 28.0));
+        let points = landmarks(&heads, &outputs[..], candidate.place).unwrap().0;
+        assert_eq!((points[0].x, points[0].y), (12.0, 12.0));
+        // 12 − 5·0.1·32 = −4
+        assert_eq!((points[1].x, points[1].y), (12.0, -4.0));
+    }
+
+    #[test]
+    fn landmarks_come_from_the_candidates_place() {
+        let (heads, mut outputs) = network(Score::Probability, 0.0);
+        let place = Place { level: 1, anchor: 1, cell: 1 };
+        // Two cells: scores are 4 values, boxes 16; then ten planes for each anchor.
+        outputs[1][4 + 16 + 2 * 10 + 1] = 1.0;
+        let points = landmarks(&heads, &outputs[..], place).unwrap().0;
+        // The prior (24, 8) of side 128, and x of the first point 0.1·128 to its right.
+        assert_eq!((points[0].x, points[0].y), (24.0 + 12.8, 8.0));
+        assert_eq!((points[4].x, points[4].y), (24.0, 8.0));
+
+        let mut without = heads;
+        without.levels[1].landmarks = None;
+        assert_eq!(landmarks(&without, &outputs[..], place), None);
+    }
+
+    #[test]
+    fn boxes_that_are_no_numbers_are_left_out() {
+        let (heads, mut outputs) = network(Score::Probability, 0.9);
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            // x of the box of anchor 0 at cell 0.
+            outputs[0][80] = value;
+            assert_eq!(found(&heads, &outputs, 0.5).len(), 83, "{value}");
+        }
+        assert!(PyTorch.bounds(&heads.levels[0].cell(0, 0), [f32::NAN; 4]).x_min.is_nan());
     }
 }

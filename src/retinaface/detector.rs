@@ -15,7 +15,7 @@ use crate::{
     families::heads::Heads,
     frame::Frame,
     geometry::Point,
-    preprocess::{Preprocessor, ScaleMethod},
+    preprocess::{Normalisation, Preprocessor, ScaleMethod},
 };
 
 /// A network ready to run at one input size.
@@ -28,9 +28,6 @@ pub trait Engine: Send {
         1
     }
 
-    /// What is subtracted from blue, green and red.
-    fn mean(&self) -> [f32; 3];
-
     /// How to read the outputs.
     fn heads(&self) -> &Heads;
 
@@ -40,13 +37,14 @@ pub trait Engine: Send {
     /// From the inputs to the outputs.
     fn run(&mut self) -> Result<(), EngineError>;
 
-    /// Output `index` for frame `item` of the batch, by [`View::output`](crate::families::heads::View).
+    /// Output `index` for frame `item` of the batch, by [`View::output`](crate::families::level::View).
     fn output(&self, item: usize, index: usize) -> &[f32];
 }
 
 /// Where a frame goes, in one of the [`Form`](crate::preprocess::Form)s.
 pub enum Input<'a> {
-    Planes(&'a mut [f32]),
+    /// Of the input's size, normalised like this.
+    Planes(Normalisation, &'a mut [f32]),
     /// Of this width and height.
     Pixels((u32, u32), &'a mut [u8]),
 }
@@ -131,30 +129,32 @@ impl Detector {
         item: usize,
         method: ScaleMethod,
     ) {
-        let (target, mean) = (engine.input_size(), engine.mean());
+        let target = engine.input_size();
         match engine.input(item) {
-            Input::Planes(planes) => {
-                self.for_frames(frame, target, method, mean).fill(frame, planes)
+            Input::Planes(normalisation, planes) => {
+                self.preprocessor(frame, target, method, normalisation).fill(frame, planes);
             }
             Input::Pixels(size, pixels) => {
-                self.for_frames(frame, size, method, [0.0; 3]).fill_pixels(frame, pixels);
+                self.preprocessor(frame, size, method, Normalisation::NONE)
+                    .fill_pixels(frame, pixels);
             }
         }
     }
 
     /// The preprocessor for frames like this one.
-    fn for_frames(
+    fn preprocessor(
         &mut self,
         frame: &Frame,
         target: (u32, u32),
         method: ScaleMethod,
-        mean: [f32; 3],
+        normalisation: Normalisation,
     ) -> &mut Preprocessor {
-        let fits = |preprocessor: &Preprocessor| preprocessor.fits(frame, target, method, mean);
+        let fits =
+            |preprocessor: &Preprocessor| preprocessor.fits(frame, target, method, normalisation);
         let fitting = self.preprocessor.take().filter(fits);
         self.preprocessor.insert(fitting.unwrap_or_else(|| {
             let source = (frame.width(), frame.height());
-            Preprocessor::new(*frame.layout(), source, target, method, mean)
+            Preprocessor::new(*frame.layout(), source, target, method, normalisation)
         }))
     }
 
@@ -197,5 +197,196 @@ impl Detector {
             }),
             confidence: Some(candidate.score),
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        families::{family::Family, heads::Score, level::Level, pytorch::PyTorch},
+        frame::{Colour, Component, Plane},
+        geometry::Rect,
+    };
+
+    /// A network of one level of stride 8 for 32×16 pixels: four cells by two.
+    struct Stub {
+        heads: Heads,
+        planes: Vec<f32>,
+        output: Vec<f32>,
+    }
+
+    const CELLS: usize = 8;
+
+    impl Stub {
+        fn new(landmarks: bool) -> Self {
+            let levels = vec![Level::merged(0, 8, (4, 2), 2, landmarks)];
+            let heads = Heads { family: &PyTorch, score: Score::Probability, levels };
+            Self { heads, planes: vec![0.0; 3 * 32 * 16], output: vec![0.0; 30 * CELLS] }
+        }
+
+        /// A face at anchor 0, a box of 16 pixels around the middle of the cell.
+        fn face(mut self, cell: usize, score: f32) -> Self {
+            self.output[cell] = score;
+            self
+        }
+    }
+
+    impl Engine for Stub {
+        fn input_size(&self) -> (u32, u32) {
+            (32, 16)
+        }
+
+        fn heads(&self) -> &Heads {
+            &self.heads
+        }
+
+        fn input(&mut self, _item: usize) -> Input<'_> {
+            Input::Planes(PyTorch.normalisation(), &mut self.planes)
+        }
+
+        fn run(&mut self) -> Result<(), EngineError> {
+            Ok(())
+        }
+
+        fn output(&self, _item: usize, _index: usize) -> &[f32] {
+            &self.output
+        }
+    }
+
+    const PARAMETERS: Parameters = Parameters {
+        scale_method: ScaleMethod::Nearest,
+        score_threshold: 0.5,
+        iou_threshold: 0.4,
+        max_detections: 10,
+        min_face_size: 0.0,
+        max_face_size: f32::INFINITY,
+        largest_only: false,
+        margin: 0.0,
+    };
+
+    /// In a frame of 128×32 pixels: x is four times, y twice what the network sees.
+    fn faces(engine: &Stub, parameters: &Parameters) -> Vec<Face> {
+        let mut detector = Detector::default();
+        detector.postprocess((128, 32), engine, 0, parameters);
+        detector.faces().to_vec()
+    }
+
+    #[test]
+    fn faces_are_mapped_back_to_the_frame() {
+        // Cell 5 is (1, 1): centre (12, 12), from 4 to 20.
+        let mut engine = Stub::new(true).face(5, 0.75);
+        // Landmarks of anchor 0 begin after two planes of scores and eight of boxes; the third's y is
+        // plane 5: 12 − 5·0.1·16 = 4.
+        engine.output[(2 + 8 + 5) * CELLS + 5] = -5.0;
+        let [face] = faces(&engine, &PARAMETERS)[..] else { panic!("one face") };
+        assert_eq!(face.bounds, Rect::new(16.0, 8.0, 80.0, 40.0));
+        assert_eq!(face.confidence, Some(0.75));
+        let points = face.landmarks.expect("landmarks").0;
+        assert_eq!(points[0], Point { x: 48.0, y: 24.0 });
+        assert_eq!(points[2], Point { x: 48.0, y: 8.0 });
+
+        let [face] = faces(&Stub::new(false).face(5, 0.75), &PARAMETERS)[..] else {
+            panic!("one face")
+        };
+        assert_eq!(face.landmarks, None);
+    }
+
+    #[test]
+    fn the_margin_grows_boxes_but_moves_no_landmarks() {
+        let parameters = Parameters { margin: 0.25, ..PARAMETERS };
+        let [face] = faces(&Stub::new(true).face(5, 0.75), &parameters)[..] else {
+            panic!("one face")
+        };
+        // A quarter of 64 and of 32 pixels on each side.
+        assert_eq!(face.bounds, Rect::new(0.0, 0.0, 96.0, 48.0));
+        assert_eq!(face.landmarks.expect("landmarks").0[0], Point { x: 48.0, y: 24.0 });
+    }
+
+    /// The face is 64×32 pixels in the frame.
+    #[test]
+    fn sizes_are_limited_in_frame_pixels() {
+        let engine = Stub::new(true).face(5, 0.75);
+        let count = |min_face_size, max_face_size| {
+            faces(&engine, &Parameters { min_face_size, max_face_size, ..PARAMETERS }).len()
+        };
+        assert_eq!(count(32.0, f32::INFINITY), 1, "both sides are at least this");
+        assert_eq!(count(32.5, f32::INFINITY), 0, "the height is less");
+        assert_eq!(count(0.0, 64.0), 1, "both sides are at most this");
+        assert_eq!(count(0.0, 63.5), 0, "the width is more");
+    }
+
+    #[test]
+    fn faces_come_by_falling_confidence_up_to_the_limit() {
+        // Two cells apart, they overlap by nothing: 16 pixels each at x = 4 and 28.
+        let engine = Stub::new(true).face(0, 0.6).face(3, 0.9);
+        let confidences = |parameters: &Parameters| {
+            faces(&engine, parameters).iter().map(|face| face.confidence).collect::<Vec<_>>()
+        };
+        assert_eq!(confidences(&PARAMETERS), [Some(0.9), Some(0.6)]);
+        let one = Parameters { max_detections: 1, ..PARAMETERS };
+        assert_eq!(confidences(&one), [Some(0.9)]);
+        let sure = Parameters { score_threshold: 0.7, ..PARAMETERS };
+        assert_eq!(confidences(&sure), [Some(0.9)]);
+        let none = Parameters { score_threshold: 0.95, ..PARAMETERS };
+        assert_eq!(confidences(&none), []);
+    }
+
+    /// Boxes at x = 4 and 12, 16 pixels wide: 17·17 pixels each, of which 9·17 in common, 0.36.
+    #[test]
+    fn overlapping_boxes_are_one_face() {
+        let engine = Stub::new(true).face(0, 0.6).face(1, 0.9);
+        let count =
+            |iou_threshold| faces(&engine, &Parameters { iou_threshold, ..PARAMETERS }).len();
+        assert_eq!((count(0.35), count(0.37)), (1, 2));
+    }
+
+    #[test]
+    fn the_largest_is_not_the_surest() {
+        let mut engine = Stub::new(true).face(0, 0.9);
+        // Anchor 1 is twice as large; far away, its width e^(0.2·5·ln 2) = 2 times that.
+        engine.output[CELLS + 7] = 0.6;
+        let parameters = Parameters { largest_only: true, iou_threshold: 1.0, ..PARAMETERS };
+        let [face] = faces(&engine, &parameters)[..] else { panic!("one face") };
+        assert_eq!(face.confidence, Some(0.6));
+    }
+
+    #[test]
+    fn a_frame_becomes_the_input() {
+        // One gray value: the same in all planes, less the family's mean.
+        let component = Component { step: 1, ..Component::default() };
+        let luma = crate::frame::Luma::new(true);
+        let layout =
+            crate::frame::Layout { components: [component; 3], colour: Colour::Gray(luma) };
+        let data = [200; 128 * 32];
+        let plane = Plane { data: &data, stride: 128 };
+        let frame = Frame::new(layout, 128, 32, [plane; 3]).expect("a frame");
+        let mut engine = Stub::new(true);
+        Detector::default().preprocess(&frame, &mut engine, 0, ScaleMethod::Bilinear);
+        for (plane, expected) in engine.planes.chunks(32 * 16).zip([96.0, 83.0, 77.0]) {
+            assert!(plane.iter().all(|&value| value == expected), "{expected}: {:?}", plane[0]);
+        }
+    }
+
+    #[test]
+    fn input_sizes_are_scaled_then_limited() {
+        let table = [
+            ((640, 480), 1.0, 640, (640, 480)),
+            ((640, 480), 0.4, 640, (256, 192)),
+            ((1920, 1080), 1.0, 640, (640, 360)),
+            ((1080, 1920), 1.0, 640, (360, 640)),
+            ((640, 480), 2.0, 640, (640, 480)),
+            ((640, 480), 2.0, 0, (1280, 960)),
+            // 166.5 and 108.5 round up.
+            ((333, 217), 0.5, 0, (167, 109)),
+            // 0.2 and 0.05 of a pixel are one.
+            ((3000, 2), 0.1, 0, (300, 1)),
+            ((1, 1), 0.05, 640, (1, 1)),
+            // 100 · 64/1000 = 6.4
+            ((1000, 100), 1.0, 64, (64, 6)),
+        ];
+        for (frame, scale, max_size, expected) in table {
+            assert_eq!(input_size(frame, scale, max_size), expected, "{frame:?} · {scale}");
+        }
     }
 }

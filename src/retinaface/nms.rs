@@ -36,3 +36,71 @@ pub fn overlap(a: &Rect, b: &Rect) -> f32 {
     let intersection = (both.width() + 1.0).max(0.0) * (both.height() + 1.0).max(0.0);
     intersection / (area(a) + area(b) - intersection)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::retinaface::decode::Place;
+
+    fn candidate(score: f32, bounds: [f32; 4], cell: u32) -> Candidate {
+        let [x_min, y_min, x_max, y_max] = bounds;
+        let place = Place { cell, ..Place::default() };
+        Candidate { bounds: Rect::new(x_min, y_min, x_max, y_max), score, place }
+    }
+
+    /// Pixels counted: a box from 0 to 9 has ten of them.
+    #[test]
+    fn overlaps_count_the_last_pixel() {
+        let square = Rect::new(0.0, 0.0, 9.0, 9.0);
+        let table = [
+            // The same: 100 of 100.
+            ([0.0, 0.0, 9.0, 9.0], 1.0),
+            // Half: 5·10 of 100 + 100 − 50 pixels. Without the pixel: 4·9 of 81 + 81 − 36, 0.286.
+            ([5.0, 0.0, 14.0, 9.0], 1.0 / 3.0),
+            ([0.0, 5.0, 9.0, 14.0], 1.0 / 3.0),
+            // A quarter: 5·5 of 100 + 100 − 25.
+            ([5.0, 5.0, 14.0, 14.0], 1.0 / 7.0),
+            // Inside: 4·2 of 100.
+            ([2.0, 3.0, 5.0, 4.0], 0.08),
+            // Side by side: no pixel in common.
+            ([10.0, 0.0, 19.0, 9.0], 0.0),
+            ([0.0, 12.0, 9.0, 20.0], 0.0),
+            ([30.0, 40.0, 39.0, 49.0], 0.0),
+        ];
+        for ([x_min, y_min, x_max, y_max], expected) in table {
+            let other = Rect::new(x_min, y_min, x_max, y_max);
+            assert!((overlap(&square, &other) - expected).abs() < 1e-6, "{other:?}");
+            assert!((overlap(&other, &square) - expected).abs() < 1e-6, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn the_better_of_two_that_overlap_is_kept() {
+        let boxes = vec![
+            candidate(0.7, [5.0, 0.0, 14.0, 9.0], 0),
+            candidate(0.9, [0.0, 0.0, 9.0, 9.0], 1),
+            // Overlaps the first by a third, but that one is dropped.
+            candidate(0.6, [10.0, 0.0, 19.0, 9.0], 2),
+        ];
+        let kept = |threshold, limit| {
+            let mut boxes = boxes.clone();
+            suppress(&mut boxes, threshold, limit);
+            boxes.iter().map(|kept| kept.place.cell).collect::<Vec<_>>()
+        };
+        // 1/3 is over 0.33 but not over 0.34: only with the last pixel.
+        assert_eq!(kept(0.33, 10), [1, 2]);
+        assert_eq!(kept(0.34, 10), [1, 0, 2]);
+        // At the threshold is not over it.
+        assert_eq!(kept(1.0 / 3.0, 10), [1, 0, 2]);
+        assert_eq!(kept(0.34, 2), [1, 0]);
+        assert_eq!(kept(0.34, 0), [0; 0]);
+    }
+
+    #[test]
+    fn equal_scores_are_in_order_of_place() {
+        let bounds = |x| [x, 0.0, x + 9.0, 9.0];
+        let mut boxes = vec![candidate(0.9, bounds(50.0), 7), candidate(0.9, bounds(0.0), 3)];
+        suppress(&mut boxes, 0.4, 10);
+        assert_eq!(boxes.iter().map(|kept| kept.place.cell).collect::<Vec<_>>(), [3, 7]);
+    }
+}

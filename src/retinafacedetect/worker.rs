@@ -13,7 +13,7 @@ use crate::{
         ProviderError,
     },
     meta::{self, MapError},
-    model::{Model, Task},
+    model::{InputSpec as Task, Model},
     preprocess::{Form, Pixels},
     retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
 };

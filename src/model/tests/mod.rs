@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use prost::Message;
 
 use super::*;
+use crate::families::level::View;
 use crate::onnx::messages::*;
 use network::{Array, Backbone, HEADS, Network, node, run, value};
 
@@ -109,13 +110,13 @@ fn the_pytorch_family_is_recognised_by_its_structure() {
         rename_everything(proto.graph.as_mut().unwrap());
         let model = Model::parse(&proto.encode_to_vec()).unwrap();
         assert_eq!(model.strides(), [8, 16, 32]);
-        assert_eq!(model.coding(), Coding::Ssd);
+        assert_eq!(model.family().name(), "RetinaFace (PyTorch)");
         assert_eq!(model.fixed_size(), None);
         let graph = proto.graph.unwrap();
         assert_eq!(model.input_name(), graph.input[0].name());
         let outputs: Vec<_> = [1, 0, 2].map(|index: usize| graph.output[index].name()).into();
         assert_eq!(model.output_names(), outputs);
-        assert!(model.specialise(&Task::new((64, 64), &[16]), 16).is_ok());
+        assert!(model.specialise(&InputSpec::new((64, 64), &[16]), 16).is_ok());
     }
 }
 
@@ -152,7 +153,7 @@ fn an_unknown_structure_is_recognised_by_its_outputs() {
     assert_eq!(model.output_names(), ["loc", "conf", "landms"]);
     assert_eq!(model.strides(), [8, 16, 32]);
     assert_eq!(
-        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        model.specialise(&InputSpec::new((64, 64), &[8]), 1).err(),
         Some(NotSpecialised::Untraced)
     );
 
@@ -169,7 +170,7 @@ fn the_insightface_family_is_recognised_by_its_outputs() {
         let network = Network { insightface: true, landmarks, ..Network::default() };
         let model = parse(&network);
         assert_eq!(model.strides(), [32, 16, 8]);
-        assert_eq!(model.coding(), Coding::FasterRcnn);
+        assert_eq!(model.family().name(), "RetinaFace (InsightFace)");
         let count = if landmarks { 9 } else { 6 };
         assert_eq!(model.output_names().len(), count);
         assert_eq!(model.output_names()[1], "face_rpn_bbox_pred_stride32");
@@ -180,9 +181,9 @@ fn the_insightface_family_is_recognised_by_its_outputs() {
 fn a_fixed_size_is_the_only_one() {
     let model = parse(&Network { size: Some((97, 61)), ..Network::default() });
     assert_eq!(model.fixed_size(), Some((97, 61)));
-    assert!(model.specialise(&Task::new((97, 61), &[8, 32]), 1).is_ok());
+    assert!(model.specialise(&InputSpec::new((97, 61), &[8, 32]), 1).is_ok());
     assert_eq!(
-        model.specialise(&Task::new((96, 61), &[8]), 1).err(),
+        model.specialise(&InputSpec::new((96, 61), &[8]), 1).err(),
         Some(NotSpecialised::FixedSize)
     );
 }
@@ -263,7 +264,7 @@ fn read(outputs: &[Array], view: &View, cell: usize, anchor: usize, channel: usi
 
 /// Compares a rewritten network's numbers with the raw ones of the network that it was made of.
 fn check_numbers(network: &Network, size: (u32, u32), strides: &[u32], lanes: usize) {
-    let specialised = parse(network).specialise(&Task::new(size, strides), lanes).unwrap();
+    let specialised = parse(network).specialise(&InputSpec::new(size, strides), lanes).unwrap();
     let graph = check_form(&specialised, size, strides);
     let image = image(size.0 as usize, size.1 as usize);
     let original = run(&network.proto().graph.unwrap(), image.clone());
@@ -337,7 +338,7 @@ fn layers_filled_up_to_the_lanes_give_the_same_numbers() {
 fn filling_up_takes_the_leaky_relu_away() {
     let count = |lanes: usize, op: &str| {
         let specialised =
-            parse(&Network::default()).specialise(&Task::new((64, 64), &[8]), lanes).unwrap();
+            parse(&Network::default()).specialise(&InputSpec::new((64, 64), &[8]), lanes).unwrap();
         let graph = check_form(&specialised, (64, 64), &[8]);
         graph.node.iter().filter(|node| node.op() == op).count()
     };
@@ -350,7 +351,7 @@ fn filling_up_takes_the_leaky_relu_away() {
 #[test]
 fn nothing_is_left_of_levels_and_sizes() {
     let specialised =
-        parse(&Network::default()).specialise(&Task::new((64, 64), &[16, 32]), 1).unwrap();
+        parse(&Network::default()).specialise(&InputSpec::new((64, 64), &[16, 32]), 1).unwrap();
     let graph = check_form(&specialised, (64, 64), &[16, 32]);
     let count = |op: &str| graph.node.iter().filter(|node| node.op() == op).count();
     for op in ["Shape", "Slice", "Constant", "Transpose", "Reshape", "Softmax", "Identity"] {
@@ -361,8 +362,12 @@ fn nothing_is_left_of_levels_and_sizes() {
 
 #[test]
 fn rewriting_is_deterministic() {
-    let model =
-        || parse(&Network::default()).specialise(&Task::new((64, 64), &[8, 16]), 16).unwrap().model;
+    let model = || {
+        parse(&Network::default())
+            .specialise(&InputSpec::new((64, 64), &[8, 16]), 16)
+            .unwrap()
+            .model
+    };
     assert_eq!(model(), model());
 }
 
@@ -371,10 +376,10 @@ fn strides_that_the_network_does_not_have_are_left_out() {
     let model = parse(&Network::default());
     assert!(model.heads(64, 64, &[4]).levels.is_empty());
     assert_eq!(
-        model.specialise(&Task::new((64, 64), &[4]), 1).err(),
+        model.specialise(&InputSpec::new((64, 64), &[4]), 1).err(),
         Some(NotSpecialised::NoLevels)
     );
-    let specialised = model.specialise(&Task::new((64, 64), &[4, 16]), 1).unwrap();
+    let specialised = model.specialise(&InputSpec::new((64, 64), &[4, 16]), 1).unwrap();
     assert_eq!(specialised.heads.levels.len(), 1);
 }
 
@@ -392,7 +397,7 @@ fn circles_end() {
     // The outputs still look right.
     let model = Model::parse(&proto.encode_to_vec()).unwrap();
     assert_eq!(
-        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        model.specialise(&InputSpec::new((64, 64), &[8]), 1).err(),
         Some(NotSpecialised::Untraced)
     );
 
@@ -409,7 +414,7 @@ fn nodes_out_of_order_are_not_rewritten() {
     // The strides are not found, but the outputs look right.
     let model = Model::parse(&proto.encode_to_vec()).unwrap();
     assert_eq!(
-        model.specialise(&Task::new((64, 64), &[8]), 1).err(),
+        model.specialise(&InputSpec::new((64, 64), &[8]), 1).err(),
         Some(NotSpecialised::Untraced)
     );
 }
@@ -443,7 +448,8 @@ fn damaged_networks_do_no_harm() {
                 if let Ok(model) = Model::parse(&bytes) {
                     let (width, height) = model.fixed_size().unwrap_or((33, 40));
                     model.heads(width, height, &model.strides());
-                    let _ = model.specialise(&Task::new((width, height), &model.strides()), 16);
+                    let _ =
+                        model.specialise(&InputSpec::new((width, height), &model.strides()), 16);
                 }
             }
         }

@@ -5,11 +5,11 @@
 
 use crate::onnx::builder::{GraphBuilder, dimension};
 use crate::onnx::messages::{AttributeProto, DataType, NodeProto};
-use crate::preprocess::{Pixels, ScaleMethod};
+use crate::preprocess::{ChannelOrder, Normalisation, Pixels, ScaleMethod};
 
 /// Puts in front of the nodes of `builder` what makes their input `planes` of pixels; returns the name
 /// of the new input. `batch` is how many pictures there are, `target` the size (width, height) of
-/// their planes, and `mean` is subtracted from blue, green and red.
+/// their planes.
 ///
 /// The conversion to floats comes first: TensorRT takes bytes for nothing else.
 pub fn prepend(
@@ -17,18 +17,27 @@ pub fn prepend(
     planes: &str,
     pixels: &Pixels,
     (batch, target): (usize, (u32, u32)),
-    mean: [f32; 3],
+    normalisation: Normalisation,
 ) -> String {
     let input = builder.fresh("pixels");
     let to_float = AttributeProto::new_int("to", DataType::Float as i64);
     let mut steps = vec![("Cast", vec![], vec![to_float])];
-    if pixels.channels != 3 || pixels.order != [0, 1, 2] {
-        let order = builder.add_integers("order", &pixels.order.map(dimension));
+    let (mut order, mut mean) = (pixels.order, normalisation.mean);
+    if normalisation.order == ChannelOrder::Rgb {
+        order.reverse();
+        mean.reverse();
+    }
+    if pixels.channels != 3 || order != [0, 1, 2] {
+        let order = builder.add_integers("order", &order.map(dimension));
         steps.push(("Gather", vec![order], vec![AttributeProto::new_int("axis", 3)]));
     }
     steps.push(("Transpose", vec![], vec![AttributeProto::new_ints("perm", &[0, 3, 1, 2])]));
     if mean != [0.0; 3] {
         steps.push(("Sub", vec![builder.add_floats("mean", &[1, 3, 1, 1], &mean)], vec![]));
+    }
+    if normalisation.scale != 1.0 {
+        let scale = builder.add_floats("scale", &[1], &[normalisation.scale]);
+        steps.push(("Mul", vec![scale], vec![]));
     }
     if pixels.size != target {
         let attributes = match pixels.method {

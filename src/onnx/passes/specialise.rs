@@ -8,51 +8,69 @@
 
 use prost::Message;
 
-use super::pixels;
-use super::widen;
-use crate::families::{
-    ANCHORS, Anatomy, BOXES, Family, HeadConvolutions, LANDMARKS, NetworkLevel, SCORES,
-};
-use crate::onnx::builder::{GraphBuilder, dimension};
-use crate::onnx::graph::{Graph, MAX_STEPS};
-use crate::onnx::messages::*;
-use crate::onnx::shapes::Shapes;
+use super::{pixels, widen};
 use crate::{
-    families::heads::{Heads, Level, Score, View, cells},
-    preprocess::Form,
+    onnx::{
+        builder::{GraphBuilder, dimension},
+        graph::{Graph, MAX_STEPS},
+        messages::*,
+        shapes::Shapes,
+    },
+    preprocess::{Form, Normalisation},
 };
 
-/// What a network is loaded for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Task {
-    /// Width and height of what it looks at.
+/// What is wanted of a network.
+pub struct Wanted<'a> {
+    /// The name of the image input.
+    pub input: &'a str,
+    /// Width and height of the input.
     pub size: (u32, u32),
-    /// The levels that are wanted.
-    pub strides: Vec<u32>,
-    /// What it takes of a frame.
-    pub form: Form,
-    /// How many frames one run looks at.
+    /// Pictures in one run.
     pub batch: usize,
+    /// What the rewritten network takes of a frame.
+    pub form: Form,
+    /// What the network expects of its input. Becomes part of the network where that takes pixels.
+    pub normalisation: Normalisation,
+    /// At least one.
+    pub heads: Vec<Head>,
+    /// How many channels the runtime computes side by side.
+    pub lanes: usize,
 }
 
-impl Task {
-    /// One frame a run, as planes.
-    pub fn new(size: (u32, u32), strides: &[u32]) -> Self {
-        Self { size, strides: strides.to_vec(), form: Form::Planes, batch: 1 }
-    }
+/// Convolutions over the same values that become one, whose output is one of the network's.
+pub struct Head {
+    /// Of the output, changed where the network has the name already.
+    pub name: String,
+    /// Columns and rows of the output.
+    pub grid: (usize, usize),
+    /// In the order of the output's channels.
+    pub parts: Vec<Part>,
 }
 
-/// A network for one task.
+/// A 1×1 convolution of a head.
+pub struct Part {
+    /// Index of the node.
+    pub convolution: usize,
+    pub channels: Channels,
+}
+
+/// Which of a convolution's channels a head gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Channels {
+    /// All, of which there must be so many.
+    All(usize),
+    /// The second of each pair minus the first; the pairs are all that there are.
+    Differences(&'static [(usize, usize)]),
+}
+
+/// The network that was wanted.
 pub struct Specialised {
     /// An ONNX file.
     pub model: Vec<u8>,
-    /// The name of its input: `[batch, …]`, each frame in the task's form.
+    /// The name of its input: `[batch, …]`, each frame in the wanted form.
     pub input: String,
-    /// The names and shapes of its outputs, in the order that [`View::output`] counts. Each is
-    /// `[batch, …]`.
+    /// The names and shapes of its outputs, one a head: `[batch, channels, rows, columns]`.
     pub outputs: Vec<(String, Vec<i64>)>,
-    /// For each frame of the batch.
-    pub heads: Heads,
 }
 
 /// Why a network is left as it is. It can be run all the same.
@@ -68,7 +86,7 @@ pub enum NotSpecialised {
     Unmergeable,
     #[error("the shapes within the network depend on more than the size of its input")]
     UnknownShapes,
-    #[error("nodes of the network read what nothing, or a later node, makes")]
+    #[error("nodes of the network read values that no node, or only a later one, computes")]
     Unordered,
     #[error("a level of the network has another grid than its stride gives")]
     OtherGrid,
@@ -76,49 +94,37 @@ pub enum NotSpecialised {
     OldOperators,
 }
 
-/// Rewrites the network `proto` with the image input `input` for `task`. `lanes` is how many channels
-/// the runtime computes side by side.
-pub fn specialise(
-    proto: &ModelProto,
-    anatomy: &Anatomy,
-    input: &str,
-    task: &Task,
-    lanes: usize,
-) -> Result<Specialised, NotSpecialised> {
-    let (width, height) = task.size;
-    let wanted = |level: &&NetworkLevel| task.strides.contains(&level.stride);
-    let levels: Vec<_> = anatomy.levels.iter().filter(wanted).collect();
-    let graph_proto = proto.graph.as_ref().filter(|_| !levels.is_empty());
+/// Rewrites the network `proto`.
+pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, NotSpecialised> {
+    let (width, height) = wanted.size;
+    let graph_proto = proto.graph.as_ref().filter(|_| !wanted.heads.is_empty());
     let graph_proto = graph_proto.ok_or(NotSpecialised::NoLevels)?;
     let graph = Graph::new(graph_proto);
-    let shape = [task.batch, 3, height as usize, width as usize];
-    let shapes = Shapes::new(&graph, input, shape.to_vec());
-    let heads = levels.into_iter().map(|level| {
-        let grid = (cells(width, level.stride), cells(height, level.stride));
-        Head::new(&graph, &shapes, anatomy.family, level, grid)
-    });
-    let heads: Vec<Head> = heads.collect::<Result<_, _>>()?;
+    let shape = [wanted.batch, 3, height as usize, width as usize];
+    let shapes = Shapes::new(&graph, wanted.input, shape.to_vec());
+    let heads = wanted.heads.iter().map(|head| Merged::new(&graph, &shapes, head));
+    let heads: Vec<Merged> = heads.collect::<Result<_, _>>()?;
 
     let mut rewrite = Rewrite::new(&graph, &shapes, graph_proto);
     rewrite.keep(heads.iter().map(|head| head.features));
-    let levels = heads.iter().enumerate().map(|(output, head)| head.level(output)).collect();
-    let shapes: Vec<_> = heads.iter().map(|head| head.shape(task.batch)).collect();
+    let shapes: Vec<_> = heads.iter().map(|head| head.shape(wanted.batch)).collect();
     let names: Vec<_> = heads.into_iter().map(|head| rewrite.add_head(head)).collect();
     let mut builder = rewrite.builder;
-    if !builder.is_sound(input) {
+    if !builder.is_sound(wanted.input) {
         return Err(NotSpecialised::Unordered);
     }
-    widen::widen(&mut builder, lanes);
-    let input = match task.form {
-        Form::Planes => value(input, DataType::Float, shape),
+    widen::widen(&mut builder, wanted.lanes);
+    let input = match wanted.form {
+        Form::Planes => value(wanted.input, DataType::Float, shape),
         Form::Pixels(pixels) => {
-            if pixels.size != task.size && opset(proto) < RESIZE_TO_SIZES {
+            if pixels.size != wanted.size && opset(proto) < RESIZE_TO_SIZES {
                 return Err(NotSpecialised::OldOperators);
             }
-            let target = (task.batch, task.size);
-            let name = pixels::prepend(&mut builder, input, &pixels, target, anatomy.family.mean());
+            let target = (wanted.batch, wanted.size);
+            let name =
+                pixels::prepend(&mut builder, wanted.input, &pixels, target, wanted.normalisation);
             let (columns, rows) = (pixels.size.0 as usize, pixels.size.1 as usize);
-            value(&name, DataType::Uint8, [task.batch, rows, columns, pixels.channels])
+            value(&name, DataType::Uint8, [wanted.batch, rows, columns, pixels.channels])
         }
     };
 
@@ -132,10 +138,9 @@ pub fn specialise(
         graph: Some(builder.finish(graph_proto.name.clone(), input, outputs)),
         ..ModelProto::default()
     };
-    let heads = Heads { coding: anatomy.family.coding(), score: Score::Logit, levels };
     let shapes = shapes.into_iter().map(|shape| shape.map(dimension).to_vec());
     let outputs = names.into_iter().zip(shapes).collect();
-    Ok(Specialised { model: model.encode_to_vec(), input: input_name, outputs, heads })
+    Ok(Specialised { model: model.encode_to_vec(), input: input_name, outputs })
 }
 
 /// From this version on, Resize can be told the size to resize to.
@@ -256,11 +261,11 @@ impl<'a> Rewrite<'a> {
         name.to_owned()
     }
 
-    /// Adds a level's merged convolution; returns the name of its output.
-    fn add_head(&mut self, head: Head<'a>) -> String {
-        let name = self.builder.fresh(&format!("stride{}", head.stride));
+    /// Adds a merged convolution; returns the name of its output.
+    fn add_head(&mut self, head: Merged<'a>) -> String {
+        let name = self.builder.fresh(head.name);
         let features = self.input(head.features);
-        let rows = head.merged();
+        let rows = head.rows;
         let dims = [dimension(rows.bias.len()), dimension(rows.channels), 1, 1];
         let weights = self.builder.add_floats(&format!("{name}.weight"), &dims, &rows.weights);
         let bias = self.builder.add_floats(&format!("{name}.bias"), &dims[..1], &rows.bias);
@@ -312,108 +317,67 @@ impl Rows {
     }
 
     /// One output a pair: the second of the pair minus the first.
-    fn differences(&self, pairs: [(usize, usize); ANCHORS]) -> Self {
-        let difference = |(first, second): (usize, usize)| {
+    fn differences(&self, pairs: &[(usize, usize)]) -> Self {
+        let difference = |&(first, second): &(usize, usize)| {
             self.row(second).iter().zip(self.row(first)).map(|(second, first)| second - first)
         };
+        let bias = |&(first, second): &(usize, usize)| self.bias[second] - self.bias[first];
         Self {
             channels: self.channels,
-            weights: pairs.into_iter().flat_map(difference).collect(),
-            bias: pairs.map(|(first, second)| self.bias[second] - self.bias[first]).into(),
+            weights: pairs.iter().flat_map(difference).collect(),
+            bias: pairs.iter().map(bias).collect(),
         }
     }
 }
 
-/// The convolutions that a level ends in, and the value that all of them read.
-struct Head<'a> {
-    stride: u32,
+/// The merged convolution of a head, and the value that it reads.
+struct Merged<'a> {
+    name: &'a str,
     /// Cells in a row and in a column.
     grid: (usize, usize),
     features: &'a str,
-    /// One output an anchor: the face's minus the background's, whose softmax is a sigmoid.
-    scores: Rows,
-    boxes: Rows,
-    landmarks: Option<Rows>,
+    rows: Rows,
 }
 
-impl<'a> Head<'a> {
-    fn new(
-        graph: &Graph<'a>,
-        shapes: &Shapes,
-        family: Family,
-        level: &NetworkLevel,
-        grid: (usize, usize),
-    ) -> Result<Self, NotSpecialised> {
-        let nodes = level.convolutions.ok_or(NotSpecialised::Untraced)?;
-        let parts = Self::parts(graph, nodes, family).ok_or(NotSpecialised::Unmergeable)?;
-        match shapes.shape(parts.features) {
-            Some([_, _, rows, columns]) if (*columns, *rows) == grid => {}
+impl<'a> Merged<'a> {
+    fn new(graph: &Graph<'a>, shapes: &Shapes, head: &'a Head) -> Result<Self, NotSpecialised> {
+        let (features, rows) =
+            Self::merge(graph, &head.parts).ok_or(NotSpecialised::Unmergeable)?;
+        match shapes.shape(features) {
+            Some([_, _, rows, columns]) if (*columns, *rows) == head.grid => {}
             Some(_) => return Err(NotSpecialised::OtherGrid),
             None => return Err(NotSpecialised::UnknownShapes),
         }
-        Ok(Self { stride: level.stride, grid, ..parts })
+        Ok(Self { name: &head.name, grid: head.grid, features, rows })
     }
 
-    /// The weights, without the place in the pyramid.
-    fn parts(graph: &Graph<'a>, nodes: HeadConvolutions, family: Family) -> Option<Self> {
-        let features = |index: usize| graph.source(graph.nodes[index].input.first()?);
-        let shared = features(nodes.scores)?;
-        let rows = |index: usize, values: usize| {
-            let rows = Rows::new(graph, &graph.nodes[index], ANCHORS * values)?;
-            (features(index)? == shared).then_some(rows)
-        };
-        // Background and face of one anchor, then of the other; or both backgrounds first.
-        let pairs = match family {
-            Family::PyTorch => [(0, 1), (2, 3)],
-            Family::InsightFace => [(0, 2), (1, 3)],
-        };
-        let scores = rows(nodes.scores, SCORES)?.differences(pairs);
-        let boxes = rows(nodes.boxes, BOXES)?;
-        let landmarks = match nodes.landmarks {
-            Some(index) => Some(rows(index, LANDMARKS)?),
-            None => None,
-        };
-        let channels = scores.channels;
-        let agrees = boxes.channels == channels
-            && landmarks.iter().all(|landmarks| landmarks.channels == channels);
-        let head = Self { stride: 0, grid: (0, 0), features: shared, scores, boxes, landmarks };
-        agrees.then_some(head)
+    /// What all parts read, and their rows one after the other.
+    fn merge(graph: &Graph<'a>, parts: &[Part]) -> Option<(&'a str, Rows)> {
+        let mut merged: Option<(&str, Rows)> = None;
+        for part in parts {
+            let node = graph.nodes.get(part.convolution)?;
+            let features = graph.source(node.input.first()?)?;
+            let rows = match part.channels {
+                Channels::All(count) => Rows::new(graph, node, count)?,
+                Channels::Differences(pairs) => {
+                    Rows::new(graph, node, 2 * pairs.len())?.differences(pairs)
+                }
+            };
+            match &mut merged {
+                None => merged = Some((features, rows)),
+                Some((shared, merged)) => {
+                    if *shared != features || merged.channels != rows.channels {
+                        return None;
+                    }
+                    merged.append(rows);
+                }
+            }
+        }
+        merged
     }
 
-    /// Of the output of its merged convolution.
+    /// Of the output.
     fn shape(&self, batch: usize) -> [usize; 4] {
-        let landmarks = self.landmarks.as_ref().map_or(0, |landmarks| landmarks.bias.len());
-        let channels = self.scores.bias.len() + self.boxes.bias.len() + landmarks;
-        [batch, channels, self.grid.1, self.grid.0]
-    }
-
-    /// Scores, boxes and landmarks, in this order.
-    fn merged(self) -> Rows {
-        let mut rows = self.scores;
-        rows.append(self.boxes);
-        if let Some(landmarks) = self.landmarks {
-            rows.append(landmarks);
-        }
-        rows
-    }
-
-    /// Where the merged convolution's output has the values: a plane for each.
-    fn level(&self, output: usize) -> Level {
-        let plane = self.grid.0 * self.grid.1;
-        let view = |first: usize, values: usize| View {
-            output,
-            offset: first * plane,
-            cell: 1,
-            anchor: values * plane,
-            channel: plane,
-        };
-        let landmarks = self.landmarks.is_some();
-        Level {
-            stride: self.stride,
-            grid: self.grid,
-            score: view(0, 1),
-            boxes: view(ANCHORS, BOXES),
-            landmarks: landmarks.then(|| view(ANCHORS * (1 + BOXES), LANDMARKS)),
-        }
+        [batch, self.rows.bias.len(), self.grid.1, self.grid.0]
     }
 }
