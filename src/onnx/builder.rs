@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! A graph in the making: nodes in order, tensors by name.
+//! Builds a graph: nodes in order, initialisers by name.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -11,6 +11,7 @@ use super::messages::{
 };
 use super::shapes::Integers;
 
+/// A graph being built.
 #[derive(Default)]
 pub struct GraphBuilder {
     pub nodes: Vec<NodeProto>,
@@ -20,45 +21,46 @@ pub struct GraphBuilder {
 }
 
 impl GraphBuilder {
-    /// A builder in which no new name will be one of `taken`.
+    /// An empty graph in which no new name will be one of `taken`.
     pub fn new<'a>(taken: impl Iterator<Item = &'a str>) -> Self {
         Self { names: taken.map(str::to_owned).collect(), ..Self::default() }
     }
 
-    /// `name`, changed if it is taken; from now on it is.
-    pub fn fresh(&mut self, name: &str) -> String {
-        let mut fresh = name.to_owned();
-        while !self.names.insert(fresh.clone()) {
-            fresh.push('_');
+    /// Reserves a name: `name`, with underscores appended until nothing else has it.
+    pub fn unique_name(&mut self, name: &str) -> String {
+        let mut unique = name.to_owned();
+        while !self.names.insert(unique.clone()) {
+            unique.push('_');
         }
-        fresh
+        unique
     }
 
+    /// The initialiser of this name.
     pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
         self.tensors.get(name)
     }
 
-    /// Takes a tensor over under the name that it has in the network.
-    pub fn adopt(&mut self, name: &str, tensor: &TensorProto) {
+    /// Copies a tensor of the network, under its name there.
+    pub fn copy_tensor(&mut self, name: &str, tensor: &TensorProto) {
         if !self.has_tensor(name) {
             let tensor = TensorProto { name: Some(name.to_owned()), ..tensor.clone() };
             self.tensors.insert(name.to_owned(), tensor);
         }
     }
 
-    /// Adds a float tensor; returns the name that it got.
+    /// Adds a float tensor under a unique name, which is returned.
     pub fn add_floats(&mut self, name: &str, dims: &[i64], values: &[f32]) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.add(name, dims, DataType::Float, raw)
     }
 
-    /// Adds a tensor of integers in a row; returns the name that it got.
+    /// Adds a list of integers under a unique name, which is returned.
     pub fn add_integers(&mut self, name: &str, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         self.add(name, &[dimension(values.len())], DataType::Int64, raw)
     }
 
-    /// Sets the numbers that a value of the network stands for.
+    /// Makes a value of the network, of this name, a constant.
     pub fn set_integers(&mut self, name: &str, integers: &Integers) {
         let raw: Vec<u8> = integers.values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let len = dimension(integers.values.len());
@@ -67,13 +69,13 @@ impl GraphBuilder {
     }
 
     fn add(&mut self, name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> String {
-        let name = self.fresh(name);
+        let name = self.unique_name(name);
         self.tensors.insert(name.clone(), tensor(&name, dims, data_type, raw));
         name
     }
 
-    /// For each node the one node that its output goes into as the data, where that is its only
-    /// reader.
+    /// For each node the index of the one that reads its output, where only one does, and as its
+    /// first input.
     pub fn followers(&self) -> Vec<Option<usize>> {
         let mut readers: HashMap<&str, Vec<(usize, usize)>> = HashMap::new();
         for (reader, node) in self.nodes.iter().enumerate() {
@@ -88,20 +90,22 @@ impl GraphBuilder {
         self.nodes.iter().map(follower).collect()
     }
 
-    /// Whether each node reads only the graph's input, tensors, and what nodes before it make.
+    /// Whether each node reads only `input`, tensors and outputs of earlier nodes, and no value is
+    /// computed twice.
     pub fn is_sound(&self, input: &str) -> bool {
-        // Graphs within nodes would read values that their inputs do not tell.
+        // Subgraphs read values of the outer graph that are not among a node's inputs.
         let nested = |node: &NodeProto| {
             let graph =
                 |attribute: &AttributeProto| attribute.g.is_some() || !attribute.graphs.is_empty();
             node.attribute.iter().any(graph)
         };
-        let mut made = HashSet::from(["", input]);
+        let mut computed = HashSet::from(["", input]);
         self.nodes.iter().all(|node| {
-            let known = |value: &String| made.contains(value.as_str()) || self.has_tensor(value);
+            let known =
+                |value: &String| computed.contains(value.as_str()) || self.has_tensor(value);
             let sound = node.input.iter().all(known) && !nested(node);
             let mut outputs = node.output.iter().filter(|output| !output.is_empty());
-            sound && outputs.all(|output| made.insert(output))
+            sound && outputs.all(|output| computed.insert(output))
         })
     }
 
@@ -131,7 +135,7 @@ impl GraphBuilder {
     }
 }
 
-/// A size as ONNX writes it.
+/// A size as a dimension of ONNX.
 pub fn dimension(size: usize) -> i64 {
     i64::try_from(size).unwrap_or(i64::MAX)
 }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Walking through a graph by the names of its values.
+//! Following values through a graph by their names.
 
 use std::collections::HashMap;
 
 use super::messages::{GraphProto, NodeProto, TensorProto};
+use super::operators::Operator;
+use super::window;
 
 /// How many nodes a value is followed back over: more than any exporter puts between two that
-/// compute something, and an end for graphs that run in a circle.
+/// compute something, and a limit for graphs with cycles.
 pub const MAX_STEPS: usize = 64;
 
-/// A graph with an index of where each value comes from.
+/// A graph with an index of the nodes and initialisers that its values come from.
 pub struct Graph<'a> {
     pub nodes: &'a [NodeProto],
     producers: HashMap<&'a str, usize>,
@@ -20,7 +22,9 @@ pub struct Graph<'a> {
 impl<'a> Graph<'a> {
     pub fn new(proto: &'a GraphProto) -> Self {
         let outputs = |(index, node): (usize, &'a NodeProto)| {
-            node.output.iter().map(move |output| (output.as_str(), index))
+            // Outputs that are left out have no name.
+            let named = node.output.iter().filter(|output| !output.is_empty());
+            named.map(move |output| (output.as_str(), index))
         };
         Self {
             nodes: &proto.node,
@@ -29,32 +33,32 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// The index of the node that makes a value; none for inputs and initialisers.
+    /// The index of the node that computes a value; none for inputs and initialisers.
     pub fn producer(&self, value: &str) -> Option<usize> {
         self.producers.get(value).copied()
     }
 
-    /// The node that makes a value, past nodes that only pass it on.
+    /// The index of the node that computes a value, behind nodes that only pass it on.
     pub fn origin(&self, value: &'a str) -> Option<usize> {
         let value = self.source(value)?;
         self.producer(value)
     }
 
-    /// The constant that a value is, if it is one: an initialiser or a `Constant` node's tensor.
+    /// The tensor of a constant: an initialiser's or a `Constant` node's.
     pub fn constant(&self, value: &'a str) -> Option<&'a TensorProto> {
         let value = self.source(value)?;
         if let Some(tensor) = self.initializers.get(value) {
             return Some(tensor);
         }
         let node = &self.nodes[self.producer(value)?];
-        if node.op() == "Constant" { node.tensor("value") } else { None }
+        matches!(Operator::of(node), Some(Operator::Constant)).then(|| node.tensor("value"))?
     }
 
-    /// The first name of a value that `Identity` nodes pass on.
+    /// The value that `Identity` nodes pass on as this one; none in a cycle.
     pub fn source(&self, mut value: &'a str) -> Option<&'a str> {
         for _ in 0..MAX_STEPS {
             match self.producer(value).map(|index| &self.nodes[index]) {
-                Some(node) if matches!(node.op(), "Identity" | "Dropout") => {
+                Some(node) if matches!(Operator::of(node), Some(Operator::Identity)) => {
                     value = node.input.first()?;
                 }
                 _ => return Some(value),
@@ -64,18 +68,20 @@ impl<'a> Graph<'a> {
     }
 
     /// How many pixels of `input` (across, down) lie between neighbours in each value, as far as
-    /// convolutions, pooling and element-wise operators carry it from the input.
+    /// windows and operators that keep the grid carry it from the input.
     ///
-    /// Nodes are taken in their order, in which ONNX asks producers to come before consumers: where
-    /// they do not, the values stay unknown.
+    /// Not computed from [`Shapes`](super::shapes::Shapes): networks whose inner shapes are unknown,
+    /// for example because a `Resize` computes its scales, have known strides all the same. Nodes
+    /// are taken in their order, in which ONNX asks producers to come before consumers: where they
+    /// do not, the values stay unknown.
     pub fn strides(&self, input: &'a str) -> HashMap<&'a str, (u64, u64)> {
         let mut strides = HashMap::from([(input, (1, 1))]);
         for node in self.nodes {
-            let Some(&before) = node.input.iter().find_map(|value| strides.get(value.as_str()))
-            else {
+            let known = node.input.iter().find_map(|value| strides.get(value.as_str()));
+            let Some(after) = known.and_then(|&before| stride_after(node, before)) else {
                 continue;
             };
-            if let (Some(after), Some(output)) = (stride_after(node, before), node.output.first()) {
+            if let Some(output) = node.output.first() {
                 strides.insert(output, after);
             }
         }
@@ -83,39 +89,27 @@ impl<'a> Graph<'a> {
     }
 }
 
+/// The stride of a node's output where that of its input is (`across`, `down`).
 fn stride_after(node: &NodeProto, (across, down): (u64, u64)) -> Option<(u64, u64)> {
-    match node.op() {
-        "Conv" | "MaxPool" | "AveragePool" | "LpPool" => {
-            let step = |index: usize| match node.ints("strides").get(index) {
-                Some(&step) => u64::try_from(step).ok(),
-                None => Some(1),
-            };
+    match Operator::of(node)? {
+        Operator::Convolution | Operator::Pooling => {
+            let step = |axis: usize| u64::try_from(window::stride(node, axis)?).ok();
             Some((across.checked_mul(step(1)?)?, down.checked_mul(step(0)?)?))
         }
-        "Add"
-        | "BatchNormalization"
-        | "Cast"
-        | "Clip"
-        | "Concat"
-        | "Div"
-        | "Dropout"
-        | "Elu"
-        | "Gelu"
-        | "HardSigmoid"
-        | "HardSwish"
-        | "Identity"
-        | "InstanceNormalization"
-        | "LeakyRelu"
-        | "Mish"
-        | "Mul"
-        | "PRelu"
-        | "Pad"
-        | "Relu"
-        | "Selu"
-        | "Sigmoid"
-        | "Softplus"
-        | "Sub"
-        | "Tanh" => Some((across, down)),
-        _ => None,
+        Operator::Identity
+        | Operator::Cast
+        | Operator::SameShape
+        | Operator::Arithmetic(_)
+        | Operator::Concat
+        | Operator::Pad => Some((across, down)),
+        Operator::Constant
+        | Operator::Gather
+        | Operator::Reshape
+        | Operator::Resize
+        | Operator::Shape
+        | Operator::Slice
+        | Operator::Squeeze
+        | Operator::Transpose
+        | Operator::Unsqueeze => None,
     }
 }

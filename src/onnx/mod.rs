@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! An ONNX file as a graph: reading it, following values through it, and rewriting it.
+//! ONNX networks: decoding the file, following values through its graph, and rewriting it.
 
+mod accessors;
 pub mod builder;
+pub mod convolution;
 pub mod graph;
 pub mod messages;
+pub mod operators;
 pub mod passes;
 pub mod shapes;
+mod window;

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What is known of a graph's values once the input's shape is: their shapes, and the whole numbers
-//! that exporters compute from shapes.
+//! Shape inference: the shapes of a graph's values for one input shape, and the integers that
+//! exporters compute from shapes.
 
 use std::collections::HashMap;
 
 use super::graph::Graph;
-use super::messages::NodeProto;
+use super::messages::{DataType, NodeProto};
+use super::operators::Operator;
+use super::window::Window;
 
-/// Dimensions beyond this are a mistake, and make arithmetic overflow.
+/// Larger dimensions are a mistake, and would make arithmetic overflow.
 const MAX_DIMENSION: usize = 1 << 24;
 
 /// Detectors have no tensors of more dimensions.
 const MAX_RANK: usize = 8;
 
-/// Numbers computed from shapes are few; longer tensors are data.
+/// Integers computed from shapes are few; longer tensors are data.
 const MAX_INTEGERS: usize = 64;
 
-/// A scalar or a list of whole numbers.
+/// A scalar or a list of integers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Integers {
     pub scalar: bool,
@@ -30,7 +32,7 @@ impl Integers {
     }
 }
 
-/// The known shapes and numbers, by the names of the values.
+/// The known shapes and integers, by the names of the values.
 pub struct Shapes<'a> {
     graph: &'a Graph<'a>,
     shapes: HashMap<&'a str, Vec<usize>>,
@@ -38,16 +40,18 @@ pub struct Shapes<'a> {
 }
 
 impl<'a> Shapes<'a> {
-    /// Follows the graph from the input on. Values that depend on anything unknown, and those of
-    /// nodes that come before their inputs, stay unknown.
+    /// Infers what follows from `input` being of this shape. Values that depend on anything unknown,
+    /// and those of nodes that come before their inputs, stay unknown.
     pub fn new(graph: &'a Graph<'a>, input: &'a str, shape: Vec<usize>) -> Self {
         let mut shapes =
             Self { graph, shapes: HashMap::from([(input, shape)]), integers: HashMap::new() };
         for node in graph.nodes {
-            let Some(output) = node.output.first() else { continue };
-            if let Some(integers) = shapes.infer_integers(node) {
+            let (Some(operator), Some(output)) = (Operator::of(node), node.output.first()) else {
+                continue;
+            };
+            if let Some(integers) = shapes.infer_integers(operator, node) {
                 shapes.integers.insert(output, integers);
-            } else if let Some(shape) = shapes.infer_shape(node) {
+            } else if let Some(shape) = shapes.infer_shape(operator, node) {
                 shapes.shapes.insert(output, shape);
             }
         }
@@ -59,13 +63,13 @@ impl<'a> Shapes<'a> {
         self.shapes.get(value).map(Vec::as_slice)
     }
 
-    /// The numbers in a value, if they are known: from shapes, or a constant.
+    /// The integers in a value, if they are known: computed from shapes, or constant.
     pub fn integers(&self, value: &'a str) -> Option<Integers> {
         if let Some(integers) = self.integers.get(value) {
             return Some(integers.clone());
         }
         let tensor = self.graph.constant(value)?;
-        if tensor.dims.len() > 1 || tensor.len()? > MAX_INTEGERS {
+        if tensor.dims.len() > 1 || tensor.element_count()? > MAX_INTEGERS {
             return None;
         }
         Some(Integers { scalar: tensor.dims.is_empty(), values: tensor.integers()? })
@@ -79,10 +83,19 @@ impl<'a> Shapes<'a> {
         self.integers(node.input.get(index)?)
     }
 
-    fn infer_integers(&self, node: &'a NodeProto) -> Option<Integers> {
-        match node.op() {
-            "Constant" => self.integers(node.output.first()?),
-            "Shape" => {
+    /// Optional operands that older versions of an operator have as an attribute; empty if there are
+    /// none.
+    fn list(&self, node: &'a NodeProto, input: usize, attribute: &str) -> Option<Vec<i64>> {
+        match node.input.get(input) {
+            Some(value) if !value.is_empty() => Some(self.integers(value)?.values),
+            _ => Some(node.ints(attribute).to_vec()),
+        }
+    }
+
+    fn infer_integers(&self, operator: Operator, node: &'a NodeProto) -> Option<Integers> {
+        match operator {
+            Operator::Constant => self.integers(node.output.first()?),
+            Operator::Shape => {
                 let shape = self.input_shape(node, 0)?;
                 let range = clamped_range(
                     node.int("start").unwrap_or(0),
@@ -92,7 +105,7 @@ impl<'a> Shapes<'a> {
                 let sizes = shape.get(range)?.iter().map(|&size| i64::try_from(size).ok());
                 Integers::list(sizes.collect::<Option<_>>()?)
             }
-            "Gather" if node.int("axis").unwrap_or(0) == 0 => {
+            Operator::Gather if node.int("axis").unwrap_or(0) == 0 => {
                 let data = self.input_integers(node, 0).filter(|data| !data.scalar)?;
                 let indices = self.input_integers(node, 1)?;
                 let values = indices
@@ -101,15 +114,15 @@ impl<'a> Shapes<'a> {
                     .map(|&index| data.values.get(absolute(index, data.values.len())?).copied());
                 Some(Integers { scalar: indices.scalar, values: values.collect::<Option<_>>()? })
             }
-            "Unsqueeze" => {
+            Operator::Unsqueeze => {
                 let data = self.input_integers(node, 0).filter(|data| data.scalar)?;
                 Integers::list(data.values)
             }
-            "Squeeze" => {
+            Operator::Squeeze => {
                 let data = self.input_integers(node, 0).filter(|data| data.values.len() == 1)?;
                 Some(Integers { scalar: true, values: data.values })
             }
-            "Concat" => {
+            Operator::Concat => {
                 let mut values = Vec::new();
                 for index in 0..node.input.len() {
                     values.extend(self.input_integers(node, index)?.values);
@@ -119,20 +132,19 @@ impl<'a> Shapes<'a> {
                 }
                 Integers::list(values)
             }
-            "Slice" => {
+            Operator::Slice => {
                 let data = self.input_integers(node, 0).filter(|data| !data.scalar)?;
                 let slices = self.slices(node, 1)?;
                 let [Some(slice)] = slices.as_slice() else { return None };
                 let range = clamped_range(slice.0, slice.1, data.values.len());
                 Integers::list(data.values.get(range)?.to_vec())
             }
-            // To 64 bits, as which the numbers are written. Fractions are not followed.
-            "Cast" if node.int("to") == Some(7) => self.input_integers(node, 0),
-            "Identity" => self.input_integers(node, 0),
-            "Add" => self.calculate(node, i64::checked_add),
-            "Sub" => self.calculate(node, i64::checked_sub),
-            "Mul" => self.calculate(node, i64::checked_mul),
-            "Div" => self.calculate(node, i64::checked_div),
+            // Fractions are not followed.
+            Operator::Cast if node.int("to") == Some(DataType::Int64 as i64) => {
+                self.input_integers(node, 0)
+            }
+            Operator::Identity => self.input_integers(node, 0),
+            Operator::Arithmetic(operation) => self.calculate(node, operation),
             _ => None,
         }
     }
@@ -140,7 +152,7 @@ impl<'a> Shapes<'a> {
     fn calculate(
         &self,
         node: &'a NodeProto,
-        operator: fn(i64, i64) -> Option<i64>,
+        operation: fn(i64, i64) -> Option<i64>,
     ) -> Option<Integers> {
         let (left, right) = (self.input_integers(node, 0)?, self.input_integers(node, 1)?);
         let len = left.values.len().max(right.values.len());
@@ -148,7 +160,7 @@ impl<'a> Shapes<'a> {
             [value] => Some(*value),
             values => values.get(index).copied(),
         };
-        let values = (0..len).map(|index| operator(at(&left, index)?, at(&right, index)?));
+        let values = (0..len).map(|index| operation(at(&left, index)?, at(&right, index)?));
         Some(Integers {
             scalar: left.scalar && right.scalar,
             values: values.collect::<Option<_>>()?,
@@ -158,12 +170,8 @@ impl<'a> Shapes<'a> {
     /// What a `Slice` cuts: start and end for each of the first `rank` dimensions, or none for
     /// dimensions that it leaves alone. Steps are not followed.
     fn slices(&self, node: &'a NodeProto, rank: usize) -> Option<Vec<Option<(i64, i64)>>> {
-        let list = |index: usize, name: &str| match node.input.get(index) {
-            Some(value) if !value.is_empty() => Some(self.integers(value)?.values),
-            _ => Some(node.ints(name).to_vec()),
-        };
-        let (starts, ends, axes) = (list(1, "starts")?, list(2, "ends")?, list(3, "axes")?);
-        let steps = list(4, "steps")?;
+        let (starts, ends) = (self.list(node, 1, "starts")?, self.list(node, 2, "ends")?);
+        let (axes, steps) = (self.list(node, 3, "axes")?, self.list(node, 4, "steps")?);
         if starts.len() != ends.len() || steps.iter().any(|&step| step != 1) {
             return None;
         }
@@ -179,35 +187,20 @@ impl<'a> Shapes<'a> {
         Some(slices)
     }
 
-    fn infer_shape(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
-        let shape = match node.op() {
-            "Conv" => self.convolution(node)?,
-            "MaxPool" | "AveragePool" | "LpPool" => {
-                self.windows(node, self.input_shape(node, 0)?, node.ints("kernel_shape"))?
+    fn infer_shape(&self, operator: Operator, node: &'a NodeProto) -> Option<Vec<usize>> {
+        let shape = match operator {
+            Operator::Convolution => self.convolution(node)?,
+            Operator::Pooling => {
+                sliding(self.input_shape(node, 0)?, &Window::new(node, node.ints("kernel_shape"))?)?
             }
-            "BatchNormalization"
-            | "Cast"
-            | "Clip"
-            | "Dropout"
-            | "Elu"
-            | "Gelu"
-            | "HardSigmoid"
-            | "HardSwish"
-            | "Identity"
-            | "InstanceNormalization"
-            | "LeakyRelu"
-            | "Mish"
-            | "PRelu"
-            | "Relu"
-            | "Selu"
-            | "Sigmoid"
-            | "Softmax"
-            | "Softplus"
-            | "Tanh" => self.input_shape(node, 0)?.to_vec(),
-            "Add" | "Div" | "Mul" | "Sub" => self.broadcast(node)?,
-            "Concat" => self.concat(node)?,
-            "Resize" | "Upsample" => self.resize(node)?,
-            "Slice" => {
+            Operator::Identity | Operator::Cast | Operator::SameShape => {
+                self.input_shape(node, 0)?.to_vec()
+            }
+            Operator::Arithmetic(_) => self.broadcast(node)?,
+            Operator::Concat => self.concat(node)?,
+            Operator::Pad => self.pad(node)?,
+            Operator::Resize => self.resize(node)?,
+            Operator::Slice => {
                 let shape = self.input_shape(node, 0)?;
                 let slices = self.slices(node, shape.len())?;
                 let cut = |(&size, slice): (&usize, &Option<(i64, i64)>)| match *slice {
@@ -216,13 +209,18 @@ impl<'a> Shapes<'a> {
                 };
                 shape.iter().zip(&slices).map(cut).collect()
             }
-            "Transpose" => {
+            Operator::Transpose => {
                 let shape = self.input_shape(node, 0)?;
                 let pick = |&axis: &i64| shape.get(absolute(axis, shape.len())?).copied();
                 node.ints("perm").iter().map(pick).collect::<Option<_>>()?
             }
-            "Reshape" => self.reshape(node)?,
-            _ => return None,
+            Operator::Reshape => self.reshape(node)?,
+            // Constants are asked for where they are read; the others only compute integers.
+            Operator::Constant
+            | Operator::Gather
+            | Operator::Shape
+            | Operator::Squeeze
+            | Operator::Unsqueeze => return None,
         };
         let sensible = shape.len() <= MAX_RANK && shape.iter().all(|&size| size <= MAX_DIMENSION);
         sensible.then_some(shape)
@@ -230,41 +228,25 @@ impl<'a> Shapes<'a> {
 
     fn convolution(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
         let weights = &self.graph.constant(node.input.get(1)?)?.dims;
-        let mut shape = self.windows(node, self.input_shape(node, 0)?, weights.get(2..)?)?;
+        let window = Window::new(node, weights.get(2..)?)?;
+        let mut shape = sliding(self.input_shape(node, 0)?, &window)?;
         *shape.get_mut(1)? = usize::try_from(*weights.first()?).ok()?;
         Some(shape)
     }
 
-    /// The shape after sliding a window of the size `kernel` over all dimensions from the third on.
-    fn windows(&self, node: &NodeProto, shape: &[usize], kernel: &[i64]) -> Option<Vec<usize>> {
-        let spatial = shape.get(2..)?;
-        if kernel.len() != spatial.len() {
+    fn pad(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
+        let shape = self.input_shape(node, 0)?;
+        // All beginnings, then all ends; negative ones crop.
+        let pads = self.list(node, 1, "pads")?;
+        if pads.len() != 2 * shape.len() || node.input.get(3).is_some_and(|axes| !axes.is_empty()) {
             return None;
         }
-        let (strides, dilations) = (node.ints("strides"), node.ints("dilations"));
-        let pads = node.ints("pads");
-        let ceil = node.int("ceil_mode").unwrap_or(0) != 0;
-        let at = |list: &[i64], index: usize, default: i64| {
-            usize::try_from(list.get(index).copied().unwrap_or(default)).ok()
+        let (begins, ends) = pads.split_at(shape.len());
+        let size = |(&size, (&begin, &end)): (&usize, (&i64, &i64))| {
+            let size = i64::try_from(size).ok()?.checked_add(begin)?.checked_add(end)?;
+            usize::try_from(size).ok()
         };
-        let mut after = shape[..2].to_vec();
-        for (index, &size) in spatial.iter().enumerate() {
-            let step = at(strides, index, 1).filter(|&step| step > 0)?;
-            let pads = at(pads, index, 0)?.checked_add(at(pads, index + spatial.len(), 0)?)?;
-            let window = at(kernel, index, 1)?.checked_sub(1)?;
-            let window = window.checked_mul(at(dilations, index, 1)?)?.checked_add(1)?;
-            let count = match node.string("auto_pad").unwrap_or("NOTSET") {
-                "SAME_UPPER" | "SAME_LOWER" => size.div_ceil(step),
-                padding => {
-                    let pads = if padding == "VALID" { 0 } else { pads };
-                    let room = size.checked_add(pads)?.checked_sub(window)?;
-                    let steps = if ceil { room.div_ceil(step) } else { room / step };
-                    steps.checked_add(1)?
-                }
-            };
-            after.push(count);
-        }
-        Some(after)
+        shape.iter().zip(begins.iter().zip(ends)).map(size).collect()
     }
 
     fn broadcast(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
@@ -338,24 +320,32 @@ impl<'a> Shapes<'a> {
         let mut after: Vec<usize> = wanted.iter().enumerate().map(size).collect::<Option<_>>()?;
         let count =
             |shape: &[usize]| shape.iter().try_fold(1usize, |count, &size| count.checked_mul(size));
-        let (elements, told) = (count(before)?, count(&after)?);
+        let (elements, known) = (count(before)?, count(&after)?);
         match wanted.iter().position(|&size| size == -1) {
-            Some(open) if told > 0 && elements % told == 0 => after[open] = elements / told,
-            None if told == elements => {}
+            Some(open) if known > 0 && elements.is_multiple_of(known) => {
+                after[open] = elements / known
+            }
+            None if known == elements => {}
             _ => return None,
         }
         Some(after)
     }
 }
 
-/// An index that may count from the end, as one that does not; none outside `len`.
+/// The shape after a window slid over all dimensions from the third on.
+fn sliding(shape: &[usize], window: &Window) -> Option<Vec<usize>> {
+    let (outer, spatial) = shape.split_at_checked(2)?;
+    Some([outer, &window.output(spatial)?].concat())
+}
+
+/// A negative index counts from the end; none outside `len`.
 fn absolute(index: i64, len: usize) -> Option<usize> {
     let signed = i64::try_from(len).ok()?;
     let index = if index < 0 { index.checked_add(signed)? } else { index };
     usize::try_from(index).ok().filter(|&index| index < len)
 }
 
-/// The part of `0..len` between two bounds that may count from the end or lie outside.
+/// The part of `0..len` between two bounds; negative ones count from the end.
 fn clamped_range(start: i64, end: i64, len: usize) -> std::ops::Range<usize> {
     let bound = |bound: i64| {
         let signed = i64::try_from(len).unwrap_or(i64::MAX);

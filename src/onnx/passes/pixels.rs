@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Networks that take pixels as they are: on a GPU, preparing them costs next to nothing, and bytes
-//! are a quarter of the floats to copy.
+//! Networks that take pixels as bytes: on a GPU, preprocessing costs next to nothing, and bytes are a
+//! quarter of the floats to copy.
 
 use crate::onnx::builder::{GraphBuilder, dimension};
 use crate::onnx::messages::{AttributeProto, DataType, NodeProto};
 use crate::preprocess::{ChannelOrder, Normalisation, Pixels, ScaleMethod};
 
-/// Puts in front of the nodes of `builder` what makes their input `planes` of pixels; returns the name
-/// of the new input. `batch` is how many pictures there are, `target` the size (width, height) of
-/// their planes.
+/// Inserts nodes in front of a graph that compute its input `planes`, float
+/// `[batch, 3, height, width]` normalised as told, from pixels; returns the name of the new input,
+/// uint8 `[batch, height, width, channels]`.
 ///
-/// The conversion to floats comes first: TensorRT takes bytes for nothing else.
+/// `target` is the width and height of the planes. The conversion to float comes first: TensorRT takes bytes for nothing else.
 pub fn prepend(
     builder: &mut GraphBuilder,
     planes: &str,
@@ -19,7 +19,7 @@ pub fn prepend(
     (batch, target): (usize, (u32, u32)),
     normalisation: Normalisation,
 ) -> String {
-    let input = builder.fresh("pixels");
+    let input = builder.unique_name("pixels");
     let to_float = AttributeProto::new_int("to", DataType::Float as i64);
     let mut steps = vec![("Cast", vec![], vec![to_float])];
     let (mut order, mut mean) = (pixels.order, normalisation.mean);
@@ -55,7 +55,7 @@ pub fn prepend(
             attributes.iter().map(|(name, value)| AttributeProto::new_string(name, value));
         let sizes = [dimension(batch), 3, i64::from(target.1), i64::from(target.0)];
         let sizes = builder.add_integers("sizes", &sizes);
-        // Neither a region nor factors; versions before 13 ask for both, if only empty.
+        // Neither a region of interest nor scales; before opset 13 both must be there, if empty.
         let none = builder.add_floats("none", &[0], &[]);
         steps.push(("Resize", vec![none.clone(), none, sizes], attributes.collect()));
     }
@@ -63,7 +63,7 @@ pub fn prepend(
     let mut value = input.clone();
     let last = steps.len() - 1;
     let nodes = steps.into_iter().enumerate().map(|(step, (op, operands, attribute))| {
-        let output = if step == last { planes.to_owned() } else { builder.fresh(op) };
+        let output = if step == last { planes.to_owned() } else { builder.unique_name(op) };
         let before = std::mem::replace(&mut value, output.clone());
         NodeProto {
             input: std::iter::once(before).chain(operands).collect(),

@@ -12,6 +12,7 @@ use super::{pixels, widen};
 use crate::{
     onnx::{
         builder::{GraphBuilder, dimension},
+        convolution::Convolution,
         graph::{Graph, MAX_STEPS},
         messages::*,
         shapes::Shapes,
@@ -254,7 +255,7 @@ impl<'a> Rewrite<'a> {
         }
         let name = self.resolve(value);
         if let Some(tensor) = self.graph.constant(name) {
-            self.builder.adopt(name, tensor);
+            self.builder.copy_tensor(name, tensor);
         } else if let Some(integers) = self.shapes.integers(name) {
             self.builder.set_integers(name, &integers);
         }
@@ -263,7 +264,7 @@ impl<'a> Rewrite<'a> {
 
     /// Adds a merged convolution; returns the name of its output.
     fn add_head(&mut self, head: Merged<'a>) -> String {
-        let name = self.builder.fresh(head.name);
+        let name = self.builder.unique_name(head.name);
         let features = self.input(head.features);
         let rows = head.rows;
         let dims = [dimension(rows.bias.len()), dimension(rows.channels), 1, 1];
@@ -289,21 +290,12 @@ struct Rows {
 }
 
 impl Rows {
-    /// The weights of a node, if it is a plain 1×1 convolution with as many outputs.
+    /// The weights of a node, if it is a pointwise convolution with as many outputs.
     fn new(graph: &Graph, node: &NodeProto, outputs: usize) -> Option<Self> {
-        let moves = |name: &str, rest: i64| node.ints(name).iter().any(|&value| value != rest);
-        if node.int("group").unwrap_or(1) != 1 || moves("strides", 1) || moves("pads", 0) {
-            return None;
-        }
-        let tensor = graph.constant(node.input.get(1)?)?;
-        let [rows, channels, 1, 1] = *tensor.dims.as_slice() else { return None };
-        let channels = usize::try_from(channels).ok().filter(|&channels| channels > 0)?;
-        let weights = tensor.floats()?;
-        let bias = match node.input.get(2).filter(|bias| !bias.is_empty()) {
-            Some(bias) => graph.constant(bias)?.floats()?,
-            None => vec![0.0; outputs],
-        };
-        let fits = usize::try_from(rows) == Ok(outputs) && bias.len() == outputs;
+        let convolution = Convolution::read(node, |name| graph.constant(name))?;
+        let fits = convolution.is_pointwise() && convolution.outputs() == outputs;
+        let channels = convolution.inputs();
+        let Convolution { weights, bias, .. } = convolution;
         fits.then_some(Self { channels, weights, bias })
     }
 

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Reading values out of the messages, and making attributes.
+
+use std::fmt;
+
+use prost::bytes::Bytes;
+
+use super::messages::*;
+
+impl ValueInfoProto {
+    /// The element type and shape, for a tensor whose rank is known.
+    pub fn tensor(&self) -> Option<(i32, &[Dimension])> {
+        match self.r#type.as_ref()?.value.as_ref()? {
+            TypeValue::Tensor(tensor) => {
+                Some((tensor.elem_type(), tensor.shape.as_ref()?.dim.as_slice()))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Dimension {
+    /// The size, where it is fixed.
+    pub fn size(&self) -> Option<i64> {
+        match self.value {
+            // Some exporters write 0 for a size that is open.
+            Some(DimensionValue::Value(size)) if size > 0 => Some(size),
+            _ => None,
+        }
+    }
+}
+
+/// The size, the name of an open size, or `?`.
+impl fmt::Display for Dimension {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.value, self.size()) {
+            (_, Some(size)) => write!(f, "{size}"),
+            (Some(DimensionValue::Param(name)), _) if !name.is_empty() => f.write_str(name),
+            _ => f.write_str("?"),
+        }
+    }
+}
+
+impl DataType {
+    /// The name of a data type for a message.
+    pub fn name(data_type: i32) -> &'static str {
+        match DataType::try_from(data_type) {
+            Ok(DataType::Float) => "float",
+            Ok(DataType::Uint8) => "uint8",
+            Ok(DataType::Int32) => "int32",
+            Ok(DataType::Int64) => "int64",
+            Ok(DataType::Float16) => "float16",
+            Ok(DataType::Double) => "double",
+            _ => "of another type",
+        }
+    }
+}
+
+impl AttributeProto {
+    pub fn new_int(name: &str, value: i64) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            i: Some(value),
+            r#type: Some(AttributeType::Int as i32),
+            ..Self::default()
+        }
+    }
+
+    pub fn new_string(name: &str, value: &str) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            s: Some(Bytes::copy_from_slice(value.as_bytes())),
+            r#type: Some(AttributeType::String as i32),
+            ..Self::default()
+        }
+    }
+
+    pub fn new_ints(name: &str, values: &[i64]) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            ints: values.to_vec(),
+            r#type: Some(AttributeType::Ints as i32),
+            ..Self::default()
+        }
+    }
+}
+
+impl NodeProto {
+    /// The attribute of this name, whatever its type.
+    fn attribute(&self, name: &str) -> Option<&AttributeProto> {
+        self.attribute.iter().find(|attribute| attribute.name() == name)
+    }
+
+    pub fn int(&self, name: &str) -> Option<i64> {
+        self.attribute(name)?.i
+    }
+
+    pub fn float(&self, name: &str) -> Option<f32> {
+        self.attribute(name)?.f
+    }
+
+    /// Empty if there is no such attribute.
+    pub fn ints(&self, name: &str) -> &[i64] {
+        self.attribute(name).map_or(&[], |attribute| &attribute.ints)
+    }
+
+    pub fn string(&self, name: &str) -> Option<&str> {
+        std::str::from_utf8(self.attribute(name)?.s.as_ref()?).ok()
+    }
+
+    pub fn tensor(&self, name: &str) -> Option<&TensorProto> {
+        self.attribute(name)?.t.as_ref()
+    }
+
+    /// The operator, if it is one of ONNX's own; otherwise empty.
+    pub fn op(&self) -> &str {
+        match self.domain() {
+            "" | "ai.onnx" => self.op_type(),
+            _ => "",
+        }
+    }
+}
+
+impl TensorProto {
+    /// The number of elements that `dims` gives; none if a size is negative or the product too large.
+    pub fn element_count(&self) -> Option<usize> {
+        self.dims.iter().try_fold(1usize, |len, &dim| len.checked_mul(usize::try_from(dim).ok()?))
+    }
+
+    /// The elements of a float tensor; none if there are not as many as `dims` gives.
+    pub fn floats(&self) -> Option<Vec<f32>> {
+        if !self.is(DataType::Float) {
+            return None;
+        }
+        let len = self.element_count()?;
+        match self.raw() {
+            Some(raw) => elements(raw, len, f32::from_le_bytes),
+            None => (self.float_data.len() == len).then(|| self.float_data.clone()),
+        }
+    }
+
+    /// The elements of an integer tensor; none if there are not as many as `dims` gives.
+    pub fn integers(&self) -> Option<Vec<i64>> {
+        let long = self.is(DataType::Int64);
+        if !long && !self.is(DataType::Int32) {
+            return None;
+        }
+        let len = self.element_count()?;
+        let (longs, ints) = (&self.int64_data, &self.int32_data);
+        match (self.raw(), long) {
+            (Some(raw), true) => elements(raw, len, i64::from_le_bytes),
+            (Some(raw), false) => elements(raw, len, |bytes| i32::from_le_bytes(bytes).into()),
+            (None, true) => (longs.len() == len).then(|| longs.clone()),
+            (None, false) => {
+                (ints.len() == len).then(|| ints.iter().copied().map(i64::from).collect())
+            }
+        }
+    }
+
+    pub fn is(&self, data_type: DataType) -> bool {
+        self.data_type() == data_type as i32
+    }
+
+    fn raw(&self) -> Option<&[u8]> {
+        self.raw_data.as_deref().filter(|raw| !raw.is_empty())
+    }
+}
+
+/// The `len` elements of raw data, which ONNX stores little-endian.
+fn elements<T, const N: usize>(
+    raw: &[u8],
+    len: usize,
+    read: impl Fn([u8; N]) -> T,
+) -> Option<Vec<T>> {
+    let (chunks, rest) = raw.as_chunks::<N>();
+    let fits = rest.is_empty() && chunks.len() == len;
+    fits.then(|| chunks.iter().map(|&chunk| read(chunk)).collect())
+}

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! The operators whose effect on shapes, strides and integers is known.
+
+use super::messages::NodeProto;
+
+/// What an operator makes of its inputs, as far as shapes and strides go.
+///
+/// [`Graph::strides`](super::graph::Graph::strides) and [`Shapes`](super::shapes::Shapes) match on
+/// all of them, so that an operator is either known to both or to neither.
+#[derive(Clone, Copy, Debug)]
+pub enum Operator {
+    /// A tensor in an attribute.
+    Constant,
+    /// The first input as it is, at inference.
+    Identity,
+    /// The first input converted to another type.
+    Cast,
+    /// As many elements as the first input, in the same shape.
+    SameShape,
+    /// Element by element on two inputs, broadcast to a common shape.
+    Arithmetic(fn(i64, i64) -> Option<i64>),
+    /// A window with weights over the spatial dimensions.
+    Convolution,
+    /// A window without weights over the spatial dimensions.
+    Pooling,
+    Concat,
+    Pad,
+    Gather,
+    Reshape,
+    Resize,
+    Shape,
+    Slice,
+    Squeeze,
+    Transpose,
+    Unsqueeze,
+}
+
+impl Operator {
+    /// The operator of a node; none for those that are not followed.
+    pub fn of(node: &NodeProto) -> Option<Self> {
+        Some(match node.op() {
+            "Constant" => Self::Constant,
+            "Identity" | "Dropout" => Self::Identity,
+            "Cast" => Self::Cast,
+            "BatchNormalization"
+            | "Clip"
+            | "Elu"
+            | "Gelu"
+            | "HardSigmoid"
+            | "HardSwish"
+            | "InstanceNormalization"
+            | "LeakyRelu"
+            | "Mish"
+            | "PRelu"
+            | "Relu"
+            | "Selu"
+            | "Sigmoid"
+            | "Softmax"
+            | "Softplus"
+            | "Tanh" => Self::SameShape,
+            "Add" => Self::Arithmetic(i64::checked_add),
+            "Sub" => Self::Arithmetic(i64::checked_sub),
+            "Mul" => Self::Arithmetic(i64::checked_mul),
+            // ONNX divides integers as Rust does, towards zero.
+            "Div" => Self::Arithmetic(i64::checked_div),
+            "Conv" => Self::Convolution,
+            "AveragePool" | "LpPool" | "MaxPool" => Self::Pooling,
+            "Concat" => Self::Concat,
+            "Pad" => Self::Pad,
+            "Gather" => Self::Gather,
+            "Reshape" => Self::Reshape,
+            "Resize" | "Upsample" => Self::Resize,
+            "Shape" => Self::Shape,
+            "Slice" => Self::Slice,
+            "Squeeze" => Self::Squeeze,
+            "Transpose" => Self::Transpose,
+            "Unsqueeze" => Self::Unsqueeze,
+            _ => return None,
+        })
+    }
+}
