@@ -42,5 +42,6 @@ mod tests {
         assert_eq!(heads.output_len(0), 10 * 10);
         assert_eq!(heads.output_len(1), 10 * 4);
         assert_eq!(heads.output_len(2), 0);
+        assert_eq!(Heads { levels: Vec::new(), ..heads }.output_len(0), 0);
     }
 }
