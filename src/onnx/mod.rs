@@ -11,3 +11,6 @@ pub mod operators;
 pub mod passes;
 pub mod shapes;
 mod window;
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,7 @@ impl Window {
             Some(Axis {
                 kernel: usize::try_from(kernel).ok().filter(|&kernel| kernel > 0)?,
                 stride: stride(node, axis)?,
-                dilation: attribute(node.ints("dilations"), axis, 1)?,
+                dilation: positive(node.ints("dilations"), axis)?,
                 pads: [attribute(pads, axis, 0)?, attribute(pads, axis + rank, 0)?],
             })
         };
@@ -76,7 +76,12 @@ impl Axis {
 
 /// The stride of a node's window along a spatial axis; none if it makes no sense.
 pub fn stride(node: &NodeProto, axis: usize) -> Option<usize> {
-    attribute(node.ints("strides"), axis, 1).filter(|&stride| stride > 0)
+    positive(node.ints("strides"), axis)
+}
+
+/// 1 if not given.
+fn positive(values: &[i64], index: usize) -> Option<usize> {
+    attribute(values, index, 1).filter(|&value| value > 0)
 }
 
 fn attribute(values: &[i64], index: usize, default: i64) -> Option<usize> {
