@@ -23,3 +23,6 @@ pub fn recognise(network: &Network) -> Result<Option<Recognised>, RawScores> {
     }
     Ok(None)
 }
+
+#[cfg(test)]
+mod tests;

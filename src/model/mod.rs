@@ -333,4 +333,4 @@ fn describe(values: &[&ValueInfoProto]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

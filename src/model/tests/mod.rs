@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-mod network;
+pub(crate) mod network;
 
 use std::collections::HashSet;
 

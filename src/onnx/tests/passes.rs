@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::onnx::builder::GraphBuilder;
 use crate::onnx::passes::{pixels, widen};
-use crate::preprocess::{Pixels, ScaleMethod};
+use crate::preprocess::{ChannelOrder, Normalisation, Pixels, ScaleMethod};
 
 /// A 1×1 convolution with 2 outputs, a depthwise one and one with 1 output, with activations
 /// between; of one input channel.
@@ -252,12 +252,31 @@ fn prepended(
     pixels: &Pixels,
     batch: usize,
     target: (u32, u32),
-    mean: [f32; 3],
+    normalisation: Normalisation,
 ) -> (String, GraphBuilder) {
     let mut builder = GraphBuilder::new(["planes", "y"].into_iter());
     builder.nodes.push(node("Conv", &["planes"], "y"));
-    let input = pixels::prepend(&mut builder, "planes", pixels, (batch, target), mean);
+    let input = pixels::prepend(&mut builder, "planes", pixels, (batch, target), normalisation);
     (input, builder)
+}
+
+fn subtracted(mean: [f32; 3]) -> Normalisation {
+    Normalisation { mean, ..Normalisation::NONE }
+}
+
+/// (x − 127.5)/128 of red, green and blue, as SCRFD networks expect; the mean follows the order.
+#[test]
+fn scale_and_order_become_part_of_the_network() {
+    let bgra =
+        Pixels { size: (4, 3), channels: 4, order: [0, 1, 2], method: ScaleMethod::Bilinear };
+    let mean = [1.0, 2.0, 3.0];
+    let normalisation = Normalisation { mean, scale: 1.0 / 128.0, order: ChannelOrder::Rgb };
+    let (_, builder) = prepended(&bgra, 1, (4, 3), normalisation);
+    assert_eq!(ops(&builder), ["Cast", "Gather", "Transpose", "Sub", "Mul", "Conv"]);
+    let operand = |index: usize| builder.tensor(&builder.nodes[index].input[1]).unwrap();
+    assert_eq!(operand(1).integers(), Some(vec![2, 1, 0]));
+    assert_eq!(operand(3).floats(), Some(vec![3.0, 2.0, 1.0]));
+    assert_eq!(operand(4).floats(), Some(vec![1.0 / 128.0]));
 }
 
 fn ops(builder: &GraphBuilder) -> Vec<&str> {
@@ -268,7 +287,7 @@ fn ops(builder: &GraphBuilder) -> Vec<&str> {
 fn pixels_become_planes() {
     let bgr =
         Pixels { size: (40, 30), channels: 3, order: [0, 1, 2], method: ScaleMethod::Bilinear };
-    let (input, builder) = prepended(&bgr, 1, (40, 30), [0.0; 3]);
+    let (input, builder) = prepended(&bgr, 1, (40, 30), Normalisation::NONE);
     assert_eq!(input, "pixels");
     assert_eq!(ops(&builder), ["Cast", "Transpose", "Conv"]);
     assert_eq!(builder.nodes[0].input, ["pixels"]);
@@ -278,7 +297,7 @@ fn pixels_become_planes() {
     assert_eq!(builder.nodes[0].int("to"), Some(1));
     assert_eq!(builder.nodes[1].ints("perm"), [0, 3, 1, 2]);
 
-    let (input, builder) = prepended(&bgr, 1, (40, 30), [104.0, 117.0, 123.0]);
+    let (input, builder) = prepended(&bgr, 1, (40, 30), subtracted([104.0, 117.0, 123.0]));
     assert_eq!(input, "pixels");
     assert_eq!(ops(&builder), ["Cast", "Transpose", "Sub", "Conv"]);
     let sub = &builder.nodes[2];
@@ -295,7 +314,7 @@ fn pixels_become_planes() {
 fn channels_are_picked() {
     for (channels, order) in [(4, [0, 1, 2]), (3, [2, 1, 0]), (1, [0, 0, 0]), (4, [3, 2, 1])] {
         let pixels = Pixels { size: (4, 3), channels, order, method: ScaleMethod::Nearest };
-        let (_, builder) = prepended(&pixels, 1, (4, 3), [0.0; 3]);
+        let (_, builder) = prepended(&pixels, 1, (4, 3), Normalisation::NONE);
         assert_eq!(ops(&builder), ["Cast", "Gather", "Transpose", "Conv"]);
         let gather = &builder.nodes[1];
         // The last of batch, rows, columns and channels.
@@ -318,7 +337,7 @@ fn planes_are_resized() {
         ),
     ] {
         let pixels = Pixels { size: (40, 30), channels: 3, order: [0, 1, 2], method };
-        let (_, builder) = prepended(&pixels, 5, (64, 32), [1.0, 0.0, 0.0]);
+        let (_, builder) = prepended(&pixels, 5, (64, 32), subtracted([1.0, 0.0, 0.0]));
         assert_eq!(ops(&builder), ["Cast", "Transpose", "Sub", "Resize", "Conv"]);
         let resize = &builder.nodes[3];
         for (name, value) in attributes {
@@ -341,7 +360,7 @@ fn names_of_the_network_are_left_to_it() {
     let pixels =
         Pixels { size: (4, 3), channels: 3, order: [0, 1, 2], method: ScaleMethod::Nearest };
     let mut builder = GraphBuilder::new(["planes", "pixels", "Cast"].into_iter());
-    let input = pixels::prepend(&mut builder, "planes", &pixels, (1, (4, 3)), [0.0; 3]);
+    let input = pixels::prepend(&mut builder, "planes", &pixels, (1, (4, 3)), Normalisation::NONE);
     assert_eq!(input, "pixels_");
     assert_eq!(builder.nodes[0].output, ["Cast_"]);
     assert!(builder.is_sound("pixels_"));
