@@ -6,7 +6,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use gst_video::{VideoFormat, VideoInfo};
 use gstretinaface::{
     frame::{Frame, Layout, Plane},
-    preprocess::{Preprocessor, ScaleMethod},
+    preprocess::{Normalisation, Preprocessor, ScaleMethod},
     retinaface::detector::input_size,
 };
 
@@ -24,6 +24,7 @@ const FORMATS: [VideoFormat; 8] = [
 const SIZES: [((u32, u32), f64); 3] = [((640, 480), 1.0), ((640, 480), 0.4), ((1920, 1080), 1.0)];
 
 fn preprocess(criterion: &mut Criterion) {
+    let normalisation = Normalisation { mean: [104.0, 117.0, 123.0], ..Normalisation::NONE };
     gst::init().expect("GStreamer");
     for (size, scale) in SIZES {
         let target = input_size(size, scale, 640);
@@ -44,7 +45,7 @@ fn preprocess(criterion: &mut Criterion) {
                 let frame = Frame::new(layout, size.0, size.1, planes).expect("enough bytes");
                 let mut input = vec![0.0; 3 * target.0 as usize * target.1 as usize];
                 let mut preprocessor =
-                    Preprocessor::new(layout, size, target, method, [104.0, 117.0, 123.0]);
+                    Preprocessor::new(layout, size, target, method, normalisation);
                 group.bench_function(format!("{format:?}"), |bencher| {
                     bencher.iter(|| preprocessor.fill(&frame, &mut input));
                 });

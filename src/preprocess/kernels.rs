@@ -236,3 +236,10 @@ pub fn interleave(blue: &[f32], green: &[f32], red: &[f32], out: &mut [u8]) {
         *pixel = [blue, green, red].map(|value| (value + 0.5) as u8);
     }
 }
+
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
+pub fn multiply(row: &mut [f32], factor: f32) {
+    for value in row {
+        *value *= factor;
+    }
+}

@@ -7,11 +7,14 @@
 use std::ops::Range;
 
 mod kernels;
+mod normalisation;
+
+pub use normalisation::{ChannelOrder, Normalisation};
 
 use crate::frame::{Colour, Component, Frame, Layout};
 use kernels::{
-    blend_columns, blend_pixels, blend_rows, copy, gray, interleave, pick, pick_pixels, prefetch,
-    yuv,
+    blend_columns, blend_pixels, blend_rows, copy, gray, interleave, multiply, pick, pick_pixels,
+    prefetch, yuv,
 };
 
 /// How a frame is resized.
@@ -70,22 +73,6 @@ impl Pixels {
             _ => Self { size, channels: 3, order: [0, 1, 2], method },
         }
     }
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum ChannelOrder {
-    #[default]
-    Bgr,
-    Rgb,
-}
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Normalisation {
-    pub mean: [f32; 3],
-    pub scale: f32,
-    pub order: ChannelOrder,
-}
-impl Normalisation {
-    pub const NONE: Self = Self { mean: [0.0; 3], scale: 1.0, order: ChannelOrder::Bgr };
 }
 
 /// How many output rows ahead the source rows are called into the cache.
@@ -162,7 +149,7 @@ pub struct Preprocessor {
     source: (u32, u32),
     target: (u32, u32),
     method: ScaleMethod,
-    mean: [f32; 3],
+    normalisation: Normalisation,
     /// Per component.
     columns: [Axis; 3],
     rows: [Axis; 3],
@@ -178,8 +165,8 @@ pub struct Preprocessor {
 }
 
 impl Preprocessor {
-    /// For frames like `frame`, resized to `target` (width, height; at least 1). `mean` is
-    /// subtracted from blue, green and red.
+    /// For frames of `layout` and the size `source`, resized to `target` (width, height; all at least
+    /// 1).
     pub fn new(
         layout: Layout,
         source: (u32, u32),
@@ -187,7 +174,6 @@ impl Preprocessor {
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> Self {
-        let mean = normalisation.mean;
         let columns =
             layout.components.map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
         let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
@@ -198,7 +184,7 @@ impl Preprocessor {
             source,
             target,
             method,
-            mean,
+            normalisation,
             columns,
             rows,
             packed,
@@ -216,15 +202,14 @@ impl Preprocessor {
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> bool {
-        let mean = normalisation.mean;
         self.layout == *frame.layout()
             && self.source == (frame.width(), frame.height())
             && self.target == target
             && self.method == method
-            && self.mean == mean
+            && self.normalisation == normalisation
     }
 
-    /// Writes the planar input `[3, height, width]`: blue, green, red.
+    /// Writes the planar input `[3, height, width]`, in the order of the normalisation.
     ///
     /// # Panics
     /// If `input` has another length, or the frame is not what the preprocessor was made for.
@@ -232,19 +217,29 @@ impl Preprocessor {
         let (width, height) = (self.target.0 as usize, self.target.1 as usize);
         assert_eq!(input.len(), 3 * width * height, "the input is [3, height, width]");
         self.assert_fits(frame);
-        let (blue, rest) = input.split_at_mut(width * height);
-        let (green, red) = rest.split_at_mut(width * height);
+        let Normalisation { scale, order, .. } = self.normalisation;
+        let (first, rest) = input.split_at_mut(width * height);
+        let (green, last) = rest.split_at_mut(width * height);
+        let (blue, red) = match order {
+            ChannelOrder::Bgr => (first, last),
+            ChannelOrder::Rgb => (last, first),
+        };
         let rows = blue
             .chunks_exact_mut(width)
             .zip(green.chunks_exact_mut(width))
             .zip(red.chunks_exact_mut(width));
         for (y, ((blue, green), red)) in rows.enumerate() {
-            self.row(frame, y, [blue, green, red]);
+            self.row(frame, y, [&mut *blue, &mut *green, &mut *red]);
+            if scale != 1.0 {
+                for row in [blue, green, red] {
+                    multiply(row, scale);
+                }
+            }
         }
     }
 
     /// Writes [`Pixels::least`] of a frame whose size is the target where it is not larger. Give
-    /// [`Self::new`] a mean of nothing.
+    /// [`Self::new`] no normalisation: that is the network's.
     ///
     /// # Panics
     /// If `pixels` has another length, or the frame is not what the preprocessor was made for.
@@ -277,18 +272,13 @@ impl Preprocessor {
     }
 
     fn assert_fits(&self, frame: &Frame) {
-        let fits = self.fits(
-            frame,
-            self.target,
-            self.method,
-            Normalisation { mean: self.mean, ..Normalisation::NONE },
-        );
+        let fits = self.fits(frame, self.target, self.method, self.normalisation);
         assert!(fits, "one preprocessor a layout and size");
     }
 
     /// Output row `y`.
     fn row(&mut self, frame: &Frame, y: usize, [blue, green, red]: [&mut [f32]; 3]) {
-        let mean = self.mean;
+        let mean = self.normalisation.mean;
         self.prefetch(frame, y + ROWS_AHEAD);
         match self.layout.colour {
             Colour::Rgb if self.packed.is_some() => self.pixels(frame, y, [blue, green, red]),
@@ -346,7 +336,7 @@ impl Preprocessor {
             0 => [red, green, blue],
             _ => [blue, green, red],
         };
-        let mean = [first, second, third].map(|component| self.mean[2 - component]);
+        let mean = [first, second, third].map(|component| self.normalisation.mean[2 - component]);
         if weight == 0.0 && columns.kind != AxisKind::Blend {
             pick_pixels(rows[0], &columns.near, mean, out);
         } else {
