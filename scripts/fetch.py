@@ -129,8 +129,8 @@ MEDIA = [
         "0.26.0",
         "7df650e79031634ac90b11e64a9eedaf5a5e06fcd09bcd03a34be01745744466",
         [
-            ("skimage/data/astronaut.png", ".cache/media"),
-            ("skimage/data/coffee.png", ".cache/media"),
+            ("skimage/data/" + name, ".cache/media")
+            for name in ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")
         ],
     ),
 ]
