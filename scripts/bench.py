@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""The measuring of scripts/bench, which says what it takes and writes."""
+"""The measurements of scripts/bench, whose help says what is written where."""
 
 import argparse
 import collections
+import csv
 import datetime
 import json
 import os
@@ -22,24 +23,41 @@ from matplotlib import pyplot
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 MODEL = ROOT / "models/retinaface_mv1_0.25.onnx"
+OPENVINO = ROOT / ".cache/onnxruntime-openvino/libonnxruntime.so"
+CSV = ROOT / "docs/performance.csv"
+PAGE = ROOT / "docs/performance.md"
+PLOT = ROOT / "docs/performance.svg"
+
 SIZE = (640, 480)
 SCALES = [0.1, 0.4, 1.0, 2.0]
-# Milliseconds a frame that faster-mobile-retinaface's README gives, for its network of strides 16
-# and 32, without landmarks.
-PUBLISHED = {
-    "GTX 1660 Ti": {0.1: 2.155, 0.4: 2.916, 1.0: 5.413, 2.0: 20.599},
-    "Jetson Nano (4.6 inference + 11.4 the rest)": {0.4: 16.0},
-}
-# The whole of its detection on MXNet 1.9.1, on two cores of the machine that the rest was measured on.
-REPLACED_MXNET = {0.4: 1.36, 1.0: 6.2}
-OPENVINO = ROOT / ".cache/onnxruntime-openvino/libonnxruntime.so"
-# What is measured with it.
-OPENVINO_PROPERTIES = ["execution-provider=openvino", "execution-provider=openvino precision=bf16",
-                       "execution-provider=openvino precision=bf16 in-flight=8 batch-size=4"]
+STRIDES = ["8+16+32", "16+32"]
+CORES = os.cpu_count()
+# What is measured with OpenVINO, at scales 0.4 and 1, with one frame in flight per core unless it
+# says otherwise.
+OPENVINO_FP32 = "execution-provider=openvino"
+OPENVINO_BF16 = "execution-provider=openvino precision=bf16"
+OPENVINO_BATCHES = "execution-provider=openvino precision=bf16 in-flight=8 batch-size=4"
+
+# A row of the CSV file. Of these, scripts/bench replaces those that it measured itself.
+COLUMNS = ["measured_by", "date", "machine", "onnxruntime", "what", "settings", "input", "scale", "strides",
+           "threads", "fps", "p50_ms", "p99_ms", "efficiency", "ratio"]
+MEASURED_BY = "scripts/bench"
+
+ELEMENT = "retinafacedetect"
+SHIPPED = "ONNX Runtime alone, network as shipped"
+REWRITTEN = "ONNX Runtime alone, network rewritten"
+REPLACED = "ONNX Runtime alone, network of faster-mobile-retinaface"
+REPLACED_MXNET = "faster-mobile-retinaface, MXNet 1.9.1"
+REPLACED_GPU = "faster-mobile-retinaface, GTX 1660 Ti"
+HAAR = "GStreamer's facedetect (Haar)"
+DECODED = "decoding a video"
+
+# What was measured, under which settings. `threads`: how many threads compute.
+What = collections.namedtuple("What", "what settings scale strides threads")
 
 
 def session_ms(path, scale, threads, seconds):
-    """Median of a network run as it is, in ONNX Runtime alone."""
+    """Median time of an unmodified network in ONNX Runtime alone."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -56,7 +74,7 @@ def session_ms(path, scale, threads, seconds):
 
 
 def decoded_fps(video, detector):
-    """Frames a second of a decoded video, and its frames."""
+    """Frames per second of decoding a video, with or without detection."""
     command = ["gst-launch-1.0", "-v", "filesrc", f"location={video}", "!", "decodebin", "!", *detector.split(),
                *"identity name=count silent=false ! fakesink sync=false".split()]
     output = subprocess.run(command, capture_output=True, text=True, check=True,
@@ -66,8 +84,30 @@ def decoded_fps(video, detector):
     return frames / (int(hours) * 3600 + int(minutes) * 60 + float(seconds))
 
 
+def element(in_flight, threads, method="nearest"):
+    return f"in-flight={in_flight} threads={threads} scale-method={method}"
+
+
+def provider(properties):
+    in_flight = "" if "in-flight" in properties else f"in-flight={CORES} "
+    return f"{in_flight}threads=1 scale-method=nearest {properties}"
+
+
+def identify(row):
+    """What a line of benches/pipeline.rs is about."""
+    scale, strides = row["scale"], row.get("strides", "")
+    if row["what"] == "session":
+        return What(REWRITTEN, "", scale, strides, row["threads"])
+    if row["what"] == "retinafacedetect":
+        settings = element(row["in_flight"], row["threads"], row["method"])
+        return What(ELEMENT, settings, scale, strides, row["in_flight"] * row["threads"])
+    if row["what"] == "provider":
+        return What(ELEMENT, provider(row["properties"]), scale, strides, CORES)
+    return What(HAAR, "", scale, strides, CORES)
+
+
 def measure(options):
-    """Every figure of every round: {what: {name: [value, ...]}}."""
+    """The medians over all rounds: {What: {"fps", "p50", "p99"}}, each where it was measured."""
     figures = collections.defaultdict(lambda: collections.defaultdict(list))
 
     def add(what, **values):
@@ -75,154 +115,147 @@ def measure(options):
             figures[what][name].append(value)
 
     shared = os.environ.get("RETINAFACE_SHARED")
-    replaced = pathlib.Path(shared, "models/16and32.onnx") if shared else None
-    if not (replaced and replaced.exists()):
+    networks = {SHIPPED: (MODEL, "8+16+32")}
+    if shared and pathlib.Path(shared, "models/16and32.onnx").exists():
+        networks[REPLACED] = (pathlib.Path(shared, "models/16and32.onnx"), "16+32")
+    else:
         print("Not measured: the networks of faster-mobile-retinaface, which are not here.")
-        replaced = None
-    detectors = {"": "", "in-flight=1": "retinafacedetect threads=1 !",
+    detectors = {"": "", "threads=1": "retinafacedetect threads=1 !",
                  "in-flight=0": "retinafacedetect in-flight=0 !"}
     for number in range(options.rounds):
         print(f"Round {number + 1} of {options.rounds}", flush=True)
         command = [options.bench, options.clip, *map(str, SIZE), str(options.seconds), str(MODEL)]
         runs = [(command, os.environ)]
         if OPENVINO.exists():
-            openvino = {**os.environ, "ORT_DYLIB_PATH": str(OPENVINO)}
-            runs += [([*command, properties], openvino) for properties in OPENVINO_PROPERTIES]
+            environment = {**os.environ, "ORT_DYLIB_PATH": str(OPENVINO)}
+            runs += [([*command, properties], environment)
+                     for properties in (OPENVINO_FP32, OPENVINO_BF16, OPENVINO_BATCHES)]
         for command, environment in runs:
             output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                                     env=environment, text=True, check=True).stdout
             for line in output.splitlines():
                 row = json.loads(line)
-                values = {name: row.pop(name) for name in ("fps", "ms", "p50", "p99") if name in row}
-                add(tuple(sorted(row.items())), **values)
+                if "ms" in row:
+                    row["p50"] = row.pop("ms")
+                add(identify(row), **{name: row[name] for name in ("fps", "p50", "p99") if name in row})
         for scale in SCALES:
             for threads in (1, 2):
-                ms = session_ms(MODEL, scale, threads, options.seconds / 2)
-                add(("stock", scale, threads), ms=ms)
-                if replaced:
-                    ms = session_ms(replaced, scale, threads, options.seconds / 2)
-                    add(("replaced", scale, threads), ms=ms)
-        for name, detector in detectors.items():
-            add(("decoded", name), fps=decoded_fps(options.video, detector))
+                for name, (path, strides) in networks.items():
+                    ms = session_ms(path, scale, threads, options.seconds / 2)
+                    add(What(name, "", scale, strides, threads), p50=ms)
+        for settings, detector in detectors.items():
+            threads = "" if not settings else 1 if settings == "threads=1" else CORES
+            add(What(DECODED, settings, 1.0, "8+16+32", threads), fps=decoded_fps(options.video, detector))
     return {what: {name: statistics.median(values) for name, values in figure.items()}
             for what, figure in figures.items()}
 
 
-def key(**row):
-    return tuple(sorted(row.items()))
+def rows(figures):
+    """The figures as rows of the CSV file."""
+    fixed = {"measured_by": MEASURED_BY, "date": str(datetime.date.today()), "machine": machine()}
+
+    def time_alone(name, what):
+        return figures[What(name, "", what.scale, what.strides if name == REWRITTEN else "8+16+32", 1)]["p50"]
+
+    for what, figure in figures.items():
+        fps = figure.get("fps") or 1000 / figure["p50"]
+        efficiency = ratio = ""
+        if what.what == ELEMENT and " threads=1 " in what.settings and "execution-provider" not in what.settings:
+            efficiency = f"{fps * time_alone(REWRITTEN, what) / 1000 / what.threads:.2f}"
+        if what.what != DECODED:
+            ratio = f"{fps * time_alone(SHIPPED, what) / 1000:.2f}"
+        openvino = "execution-provider=openvino" in what.settings
+        yield {
+            **fixed, **what._asdict(), "scale": f"{what.scale:g}",
+            "onnxruntime": OPENVINO.resolve().name.split(".so.")[1] if openvino else onnxruntime.__version__,
+            "input": "the video's" if what.what == DECODED else "x".join(str(round(s * what.scale)) for s in SIZE),
+            "fps": f"{fps:.0f}", **{f"{name}_ms": f"{figure[name]:.2f}" for name in ("p50", "p99") if name in figure},
+            "efficiency": efficiency, "ratio": ratio,
+        }
 
 
-def tables(figures, options):
-    cores = os.cpu_count()
-    stock = {scale: figures["stock", scale, 1]["ms"] for scale in SCALES}
-    others = ""
-    if OPENVINO.exists():
-        others = f", where nothing else is said (OpenVINO's is {OPENVINO.resolve().name.split('.so.')[1]})"
-    lines = [
-        f"Measured by `scripts/bench` on {datetime.date.today()}: {cores} cores of "
-        f"{cpu()}, ONNX Runtime {onnxruntime.__version__}, CPU provider, f32{others}; 640×480 BGR "
-        f"frames held in memory, medians of {options.rounds} rounds in turn. Efficiency: frames a second ÷ (cores used ÷ "
-        "time of the same rewritten network alone, one thread). Ratio: to ONNX Runtime alone, network "
-        "as shipped, one thread, at the same scale.",
-        "",
-        "![Frames a second over scale](performance.svg)",
-        "",
-        "| | scale, input | strides | landmarks | threads | frames/s | ms a frame, p50 / p99 | efficiency | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-
-    def row(name, scale, strides, landmarks, threads, fps, latency="", efficiency=""):
-        size = "×".join(str(round(side * scale)) for side in SIZE)
-        ratio = fps * stock[scale] / 1000
-        lines.append(f"| {name} | {scale:g}, {size} | {strides} | {landmarks} | {threads} | {fps:.0f} | "
-                     f"{latency} | {efficiency} | {ratio:.2f} |")
-
-    for scale in SCALES:
-        for threads in (1, 2):
-            ms = figures["stock", scale, threads]["ms"]
-            row("ONNX Runtime alone, network as shipped", scale, "8+16+32", "yes", threads, 1000 / ms, f"{ms:.2f}")
-        for strides in ("8+16+32", "16+32"):
-            session = figures[key(what="session", scale=scale, strides=strides, threads=1)]["ms"]
-            row("ONNX Runtime alone, network rewritten", scale, strides, "yes", 1, 1000 / session, f"{session:.2f}")
-            for what, figure in figures.items():
-                settings = dict(what) if isinstance(what[0], tuple) else {}
-                if (settings.get("what"), settings.get("scale"), settings.get("strides")) != (
-                        "retinafacedetect", scale, strides):
-                    continue
-                in_flight, threads = settings["in_flight"], settings["threads"]
-                used = in_flight * threads
-                efficiency = figure["fps"] / (used / session * 1000)
-                row(f"`retinafacedetect in-flight={in_flight} threads={threads} scale-method={settings['method']}`",
-                    scale, strides, "yes", used, figure["fps"], f"{figure['p50']:.2f} / {figure['p99']:.2f}",
-                    f"{efficiency:.2f}" if threads == 1 else "")
-            for properties in OPENVINO_PROPERTIES:
-                figure = figures.get(key(what="provider", scale=scale, strides=strides, properties=properties))
-                if figure:
-                    in_flight = "" if "in-flight" in properties else f"in-flight={cores} "
-                    row(f"`retinafacedetect {in_flight}threads=1 scale-method=nearest {properties}`", scale, strides,
-                        "yes", cores, figure["fps"], f"{figure['p50']:.2f} / {figure['p99']:.2f}")
-        if ("replaced", scale, 1) in figures:
-            for threads in (1, 2):
-                ms = figures["replaced", scale, threads]["ms"]
-                row("faster-mobile-retinaface's network, ONNX Runtime alone", scale, "16+32", "no", threads, 1000 / ms,
-                    f"{ms:.2f}")
-        if scale in REPLACED_MXNET:
-            ms = REPLACED_MXNET[scale]
-            row("faster-mobile-retinaface on MXNet 1.9.1 (measured once, two such cores)", scale, "16+32",
-                "no", 2, 1000 / ms, f"{ms:.2f}")
-        for device, times in PUBLISHED.items():
-            if scale in times:
-                row(f"faster-mobile-retinaface, published: {device}", scale, "16+32", "no", "GPU", 1000 / times[scale],
-                    f"{times[scale]:.2f}")
-    haar = figures.get(key(what="facedetect", scale=1.0))
-    if haar:
-        row("GStreamer's `facedetect` (Haar, OpenCV)", 1.0, "–", "no", cores, haar["fps"])
-    one = key(what="retinafacedetect", scale=1.0, strides="8+16+32", in_flight=1, threads=cores, method="nearest")
-    session = figures[key(what="session", scale=1.0, strides="8+16+32", threads=cores)]["ms"]
-    lines += ["", f"One 640×480 frame, all strides, in-flight=1, {cores} threads: {figures[one]['p50']:.2f} ms in "
-              f"the element, {session:.2f} ms in the session alone: {figures[one]['p50'] / session:.2f} of it."]
-    plain, single, several = (figures["decoded", name]["fps"] for name in ("", "in-flight=1", "in-flight=0"))
-    lines += ["", f"Decoded video ({pathlib.Path(options.video).name}, all strides, at its own size): {plain:.0f} frames/s "
-              f"decoded only, {single:.0f} with `retinafacedetect threads=1`, {several:.0f} with "
-              "`retinafacedetect in-flight=0`."]
-    return lines
-
-
-def cpu():
+def machine():
     model = re.search(r"model name\s*: (.*)", pathlib.Path("/proc/cpuinfo").read_text())
-    return model[1] if model else platform.machine()
+    return f"{CORES} cores of {model[1] if model else platform.machine()}"
 
 
-def plot(figures, path):
-    cores = os.cpu_count()
+def find(table, what, settings="", **columns):
+    """The one row of the CSV file that these columns name; None if there is none."""
+    columns = {"what": what, "settings": settings, **columns}
+    for row in table:
+        if all(row[name] == str(value) for name, value in columns.items()):
+            return row
+    return None
+
+
+def blocks(table):
+    """The generated parts of the page: {name: lines}."""
+    throughput, latency = element(CORES, 1), element(1, 1)
+    about = find(table, ELEMENT, latency, scale="1", strides="8+16+32")
+    lines = [f"Measured on {about['date']}: {about['machine']}, ONNX Runtime {about['onnxruntime']}."]
+
+    settings = ["| `scale` | network input | `strides` | finds faces from | frames/s | latency, ms | ratio |",
+                "|---|---|---|---|---|---|---|"]
+    for scale in SCALES:
+        for strides in STRIDES:
+            where = {"scale": f"{scale:g}", "strides": strides}
+            fast, slow = find(table, ELEMENT, throughput, **where), find(table, ELEMENT, latency, **where)
+            smallest = (10 if "8+" in strides else 50) / scale
+            settings.append(f"| {scale:g} | {fast['input'].replace('x', '×')} | {strides} | {smallest:.0f} px | "
+                            f"{int(fast['fps']):,} | {slow['p50_ms']} | {fast['ratio']} |")
+
+    providers = ["| `scale` | `strides` | CPU, fp32 | OpenVINO, fp32 | OpenVINO, bf16 |", "|---|---|---|---|---|"]
+    for scale in ("0.4", "1"):
+        for strides in STRIDES:
+            found = [find(table, ELEMENT, name, scale=scale, strides=strides)
+                     for name in (throughput, provider(OPENVINO_FP32), provider(OPENVINO_BF16))]
+            providers.append(f"| {scale} | {strides} | " + " | ".join(
+                f"{int(row['fps']):,} ({row['ratio']})" if row else "not measured" for row in found) + " |")
+
+    modes = ["| settings | `strides` | frames/s | latency, ms: median | 99 % of frames |", "|---|---|---|---|---|"]
+    for name, which in (("`in-flight=1 threads=1`", latency), (f"`in-flight=1 threads={CORES}`", element(1, CORES)),
+                        (f"`in-flight={CORES} threads=1`", throughput),
+                        (f"`in-flight={CORES} threads=1`, OpenVINO, bf16", provider(OPENVINO_BF16)),
+                        ("`in-flight=8 batch-size=4 threads=1`, OpenVINO, bf16", provider(OPENVINO_BATCHES))):
+        for strides in STRIDES:
+            row = find(table, ELEMENT, which, scale="1", strides=strides)
+            if row:
+                modes.append(f"| {name} | {strides} | {int(row['fps']):,} | {row['p50_ms']} | {row['p99_ms']} |")
+
+    where = {"scale": "0.4", "strides": "16+32"}
+    ours = float(find(table, ELEMENT, throughput, **where)["fps"])
+    compared = []
+    for name, row in (("faster-mobile-retinaface with MXNet on 2 such cores", find(table, REPLACED_MXNET, **where)),
+                      ("faster-mobile-retinaface as published, GTX 1660 Ti", find(table, REPLACED_GPU, **where)),
+                      ("GStreamer's `facedetect` (Haar), 640×480", find(table, HAAR))):
+        if row:
+            compared.append(f"- {name}: {row['fps']} frames/s; `retinafacedetect` processes "
+                            f"{ours / float(row['fps']):.1f} times as many")
+    return {"measured": lines, "settings": settings, "providers": providers, "latency": modes,
+            "compared": compared}
+
+
+def plot(table):
     figure, axes = pyplot.subplots(figsize=(9, 6))
 
-    def line(label, value, style):
-        points = [(scale, value(scale)) for scale in SCALES]
-        points = [(scale, fps) for scale, fps in points if fps]
+    def line(label, style, colour=None, **columns):
+        found = [(scale, find(table, scale=f"{scale:g}", **columns)) for scale in SCALES]
+        points = [(scale, float(row["fps"])) for scale, row in found if row]
         if points:
-            axes.plot(*zip(*points), style, label=label)
+            axes.plot(*zip(*points), style, label=label, color=colour)
 
     for strides, colour in (("16+32", "tab:blue"), ("8+16+32", "tab:green")):
-        for in_flight, dash in ((cores, "o-"), (1, "o--")):
-            def fps(scale):
-                return figures[key(what="retinafacedetect", scale=scale, strides=strides,
-                                   in_flight=in_flight, threads=1, method="nearest")]["fps"]
-            line(f"retinafacedetect, strides {strides}, in-flight={in_flight}", fps, dash)
-            axes.lines[-1].set_color(colour)
-    for threads, dash in ((2, "s-"), (1, "s--")):
-        line(f"ONNX Runtime alone, as shipped, {threads} thread{'s' * (threads > 1)}",
-             lambda scale: 1000 / figures["stock", scale, threads]["ms"], dash)
-        axes.lines[-1].set_color("tab:gray")
-    published = PUBLISHED["GTX 1660 Ti"]
-    line("faster-mobile-retinaface, published, GTX 1660 Ti", lambda scale: 1000 / published[scale], "^:")
-    line("faster-mobile-retinaface, MXNet, 2 such cores",
-         lambda scale: 1000 / REPLACED_MXNET[scale] if scale in REPLACED_MXNET else None, "v:")
-    haar = figures.get(key(what="facedetect", scale=1.0))
-    if haar:
-        axes.plot([1.0], [haar["fps"]], "kx", label="facedetect (Haar)")
-    axes.set(xscale="log", yscale="log", xlabel="scale of 640×480 frames", ylabel="frames a second",
-             title=f"Frames a second on {cores} cores ({cpu()})")
+        for in_flight, style in ((CORES, "o-"), (1, "o--")):
+            line(f"retinafacedetect, strides {strides}, in-flight={in_flight}", style, colour,
+                 what=ELEMENT, settings=element(in_flight, 1), strides=strides)
+    for threads, style in ((2, "s-"), (1, "s--")):
+        line(f"ONNX Runtime alone, as shipped, {threads} thread{'s' * (threads > 1)}", style, "tab:gray",
+             what=SHIPPED, threads=threads)
+    line("faster-mobile-retinaface, published, GTX 1660 Ti", "^:", what=REPLACED_GPU)
+    line("faster-mobile-retinaface, MXNet, 2 cores", "v:", what=REPLACED_MXNET)
+    line("facedetect (Haar)", "x", "black", what=HAAR)
+    axes.set(xscale="log", yscale="log", xlabel="scale of 640×480 frames", ylabel="frames per second",
+             title=f"Frames per second on {machine()}")
     axes.set_xticks(SCALES, [f"{scale:g}" for scale in SCALES])
     axes.minorticks_off()
     ticks = [30, 100, 300, 1000, 3000, 10000, 30000]
@@ -230,7 +263,7 @@ def plot(figures, path):
     axes.grid(True, alpha=0.3)
     axes.legend(fontsize="small")
     figure.tight_layout()
-    figure.savefig(path, metadata={"Date": None})
+    figure.savefig(PLOT, metadata={"Date": None})
 
 
 def main():
@@ -241,14 +274,27 @@ def main():
     parser.add_argument("--seconds", type=float, required=True)
     options = parser.parse_args()
 
-    figures = measure(options)
-    lines = tables(figures, options)
-    page = ROOT / "docs/performance.md"
-    text = page.read_text()
-    between = re.compile(r"(<!-- bench:begin[^\n]*-->\n).*(<!-- bench:end -->)", re.DOTALL)
-    page.write_text(between.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text))
-    plot(figures, ROOT / "docs/performance.svg")
-    print("\n".join(lines))
+    with CSV.open(newline="") as file:
+        others = [row for row in csv.DictReader(file) if row["measured_by"] != MEASURED_BY]
+    measured = list(rows(measure(options)))
+    with CSV.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows([*measured, *others])
+    report()
+
+
+def report():
+    """Writes what the CSV file says into the page and the plot."""
+    with CSV.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    text = PAGE.read_text()
+    for name, lines in blocks(table).items():
+        between = re.compile(rf"(<!-- {name}: [^\n]*-->\n).*?(<!-- end -->)", re.DOTALL)
+        text = between.sub(lambda match: match[1] + "\n".join(lines) + "\n" + match[2], text)
+        print("\n".join(lines), end="\n\n")
+    PAGE.write_text(text)
+    plot(table)
 
 
 if __name__ == "__main__":

