@@ -78,7 +78,7 @@ impl Execution {
             threads,
             frames: 1,
             batch: 1,
-            cuda_graphs: true,
+            cuda_graphs: false,
             engines: None,
             build: false,
         }
