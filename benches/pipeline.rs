@@ -20,7 +20,7 @@ use std::{
 
 use gst::prelude::*;
 use gstretinaface::{
-    inference::{self, Execution, OrtEngine, Session},
+    inference::{Config, Loader, OrtEngine, Session},
     model::{InputSpec, Model},
     retinaface::detector::{Engine, input_size},
 };
@@ -95,10 +95,16 @@ fn detect(clip: &Clip, properties: &str, mut row: serde_json::Value) -> serde_js
 }
 
 /// Median milliseconds of the bare session that the element runs.
-fn bare(model: &Model, size: (u32, u32), strides: &[u32], threads: usize, time: Duration) -> f64 {
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let (task, cpu) = (InputSpec::new(size, strides), Execution::cpu(threads));
-    let session = Session::specialised(environment, &|_| (), model, &task, &cpu);
+fn bare(
+    model: &Arc<Model>,
+    size: (u32, u32),
+    strides: &[u32],
+    threads: usize,
+    time: Duration,
+) -> f64 {
+    let loader = Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime");
+    let (task, cpu) = (InputSpec::new(size, strides), Config::cpu(threads));
+    let session = Session::specialised(&loader, &task, &cpu);
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();
@@ -131,7 +137,8 @@ fn main() {
         size,
         time: Duration::from_secs_f64(seconds.parse().expect("seconds")),
     };
-    let model = Model::parse(&fs::read(model).expect("the network")).expect("a RetinaFace network");
+    let model =
+        Model::shared(&fs::read(model).expect("the network")).expect("a RetinaFace network");
     let cores = thread::available_parallelism().map_or(1, usize::from);
 
     let line = |row: serde_json::Value| println!("{row}");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Checks each execution provider that ONNX Runtime has here against the CPU, and measures it; run by
-//! scripts/gpu-check.
+//! Compares each execution provider of the installed ONNX Runtime with the CPU, and measures it; run
+//! by scripts/gpu-check.
 //!
 //!     gpu-check [--seconds S] PICTURE...
 //!
@@ -23,7 +23,8 @@ use image::imageops::FilterType;
 const SIZE: (u32, u32) = (640, 480);
 const SCALES: [f64; 3] = [0.4, 1.0, 2.0];
 const BATCHES: [u32; 4] = [1, 4, 8, 16];
-/// What is compared, with the lowest IoU and the largest difference of scores that will do.
+/// What is compared with the CPU: execution-provider, precision, lowest IoU and largest difference of
+/// scores to pass.
 const PROVIDERS: [(&str, &str, f32, f32); 6] = [
     ("openvino", "auto", 0.98, 0.02),
     ("openvino", "bf16", 0.7, 0.2),
@@ -32,13 +33,15 @@ const PROVIDERS: [(&str, &str, f32, f32); 6] = [
     ("tensorrt", "fp32", 0.98, 0.02),
     ("tensorrt", "auto", 0.9, 0.05),
 ];
+/// Those that run on a GPU.
+const ON_GPU: [&str; 2] = ["cuda", "tensorrt"];
 
-/// The element between two pads.
+/// The element, linked between two pads.
 struct Detector {
     element: gst::Element,
     bus: gst::Bus,
     source: gst::Pad,
-    /// Held, as nobody else does.
+    /// Kept alive here, as nobody else does.
     _sink: gst::Pad,
 }
 
@@ -83,7 +86,7 @@ impl Detector {
         }
     }
 
-    /// Tells what happened meanwhile; returns an error.
+    /// Prints what the bus has; returns an error from it.
     fn progress(&self) -> Option<String> {
         let mut error = None;
         while let Some(message) = self.bus.pop() {
@@ -115,7 +118,7 @@ impl Detector {
 
 impl Drop for Detector {
     fn drop(&mut self) {
-        // Going down does not fail.
+        // Going to NULL does not fail.
         let _ = self.element.set_state(gst::State::Null);
     }
 }
@@ -136,7 +139,7 @@ fn faces(
 ) -> Result<Vec<Vec<Face>>, Box<dyn Error>> {
     let (sender, found) = mpsc::channel();
     let output = move |frame: gst::Buffer| {
-        // Nobody listens where a picture before it has failed.
+        // Nobody receives after a picture before it has failed.
         let _ = sender.send(meta::faces(&frame));
     };
     let detector = Detector::new(&properties(provider, precision, 1.0), output)?;
@@ -207,7 +210,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         paths => (2.0, paths),
     };
     if paths.is_empty() {
-        return Err("which pictures?".into());
+        return Err("no pictures given; usage: gpu-check [--seconds S] PICTURE...".into());
     }
     gst::init()?;
     gstretinaface::plugin_register_static()?;
@@ -215,7 +218,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
 
     let expected = faces("cpu", "auto", &pictures)?;
     let count: usize = expected.iter().map(Vec::len).sum();
-    println!("{} pictures, {count} faces found with CPU\n", pictures.len());
+    println!("{} pictures, {count} faces detected with CPU\n", pictures.len());
     println!("| execution-provider | precision | lowest IoU | largest score difference | |");
     println!("|---|---|---|---|---|");
     let (mut sound, mut working) = (true, vec![("cpu", "auto")]);
@@ -242,7 +245,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         }
     }
 
-    let gpu_works = working.iter().any(|(provider, _)| is_gpu(provider));
+    let gpu_works = working.iter().any(|(provider, _)| ON_GPU.contains(provider));
     let (width, height) = SIZE;
     println!("\n{width}×{height} BGR frames, all strides. Latency: one frame in flight.\n");
     println!(
@@ -253,7 +256,7 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
     let time = Duration::from_secs_f64(seconds);
     let cores = thread::available_parallelism().map_or(1, |cores| cores.get() as u32);
     for (provider, precision) in working {
-        let gpu = is_gpu(provider);
+        let gpu = ON_GPU.contains(&provider);
         // Frames in one run and in flight.
         let loads: Vec<(u32, u32)> = if gpu {
             [(1, 1)].into_iter().chain(BATCHES.map(|batch| (batch, 4 * batch))).collect()
@@ -280,16 +283,12 @@ fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         }
     }
     if !sound {
-        return Err("a provider does not find the faces that the CPU finds".into());
+        return Err("a provider detects other faces than the CPU".into());
     }
     if !gpu_works {
         return Err("neither CUDA nor TensorRT works here; the first table says why".into());
     }
     Ok(())
-}
-
-fn is_gpu(provider: &str) -> bool {
-    ["cuda", "tensorrt"].contains(&provider)
 }
 
 fn main() -> ExitCode {

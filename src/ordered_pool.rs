@@ -110,10 +110,10 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
             idle: Condvar::new(),
         });
         // Dropped when a thread does not start, it ends those that did.
-        let mut pipeline = Self { shared, workers: Vec::with_capacity(makers.len()) };
+        let mut pool = Self { shared, workers: Vec::with_capacity(makers.len()) };
         let (made, all_made) = mpsc::channel();
         for (index, make) in makers.into_iter().enumerate() {
-            let (shared, made) = (Arc::clone(&pipeline.shared), made.clone());
+            let (shared, made) = (Arc::clone(&pool.shared), made.clone());
             let thread = thread::Builder::new().name(format!("retinaface:{index}"));
             let thread = thread.spawn(move || {
                 let (worker, result) = match make() {
@@ -127,7 +127,7 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
                     shared.run(worker);
                 }
             });
-            pipeline.workers.push(thread?);
+            pool.workers.push(thread?);
         }
         drop(made);
         let mut ready = 0;
@@ -135,10 +135,10 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
             result?;
             ready += 1;
         }
-        if ready < pipeline.workers.len() {
+        if ready < pool.workers.len() {
             return Err(io::Error::other("a worker has failed while it was made").into());
         }
-        Ok(pipeline)
+        Ok(pool)
     }
 
     /// How many jobs it holds at most.
@@ -266,7 +266,7 @@ impl<J> Shared<J> {
         }
     }
 
-    /// What a worker does until the pipeline is closed.
+    /// What a worker does until the pool is closed.
     fn run(&self, mut work: impl FnMut(&mut [J])) {
         let mut jobs = Vec::with_capacity(self.batch);
         loop {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! From a frame to its faces nothing is allocated.
+//! Nothing is allocated on the way from a frame to its faces.
 
 mod common;
 
@@ -13,7 +13,9 @@ use std::{
 };
 
 use gstretinaface::{
-    frame, inference, meta,
+    frame,
+    inference::{Config, Loader, OrtEngine},
+    meta,
     model::{InputSpec, Model},
     ordered_pool::OrderedPool,
     retinaface::detector::{Detector, Engine},
@@ -48,20 +50,13 @@ fn nothing_is_allocated_for_a_frame() {
     let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
     let layout = frame::Layout::try_from(&info).expect("a format we read");
     let model = std::fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    let model = Model::parse(&model).expect("a RetinaFace network");
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let strides = model.strides();
-    let session = inference::Session::new(
-        environment,
-        &|_| (),
-        &model,
-        &InputSpec::new((320, 320), &strides),
-        &inference::Execution::cpu(1),
-    );
-    let session = Arc::new(session.expect("it loads"));
+    let model = Model::shared(&model).expect("a RetinaFace network");
+    let task = InputSpec::new((320, 320), &model.strides());
+    let loader = Loader::new(|_, _| (), model, Box::new(|_| ())).expect("ONNX Runtime");
+    let session = loader.session(&task, &Config::cpu(1)).expect("it loads");
     let parameters = common::parameters(0.1);
     let workers = (0..2).map(|_| {
-        let mut engine = inference::OrtEngine::new(Arc::clone(&session)).expect("it runs");
+        let mut engine = OrtEngine::new(Arc::clone(&session)).expect("it runs");
         let mut detector = Detector::default();
         let (info, sample) = (info.clone(), sample.clone());
         move |faces: &mut [usize]| {
@@ -75,13 +70,13 @@ fn nothing_is_allocated_for_a_frame() {
             faces[0] = detector.faces().len();
         }
     });
-    let pipeline = OrderedPool::new(workers, 2, 1).expect("threads");
+    let pool = OrderedPool::new(workers, 2, 1).expect("threads");
     let round = || {
-        for _ in 0..pipeline.capacity() {
-            assert!(pipeline.push(|faces| *faces = 0));
+        for _ in 0..pool.capacity() {
+            assert!(pool.push(|faces| *faces = 0));
         }
-        for _ in 0..pipeline.capacity() {
-            assert!(pipeline.deliver(|faces| assert!(*faces > 0)));
+        for _ in 0..pool.capacity() {
+            assert!(pool.deliver(|faces| assert!(*faces > 0)));
         }
     };
     // Both workers have had a frame.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What computes the network: chosen, missing, broken.
+//! Execution providers: selected, missing, broken.
 
 mod common;
 
@@ -23,7 +23,7 @@ struct Outcome {
     errors: usize,
 }
 
-fn look(picture: &Path, properties: &str) -> Outcome {
+fn detect(picture: &Path, properties: &str) -> Outcome {
     common::init();
     let pipeline = gst::parse::launch(&format!(
         "filesrc location=\"{}\" ! pngdec ! videoconvert ! \
@@ -60,7 +60,7 @@ fn look(picture: &Path, properties: &str) -> Outcome {
 }
 
 fn astronaut(properties: &str) -> Outcome {
-    look(&common::media("astronaut.png"), properties)
+    detect(&common::media("astronaut.png"), properties)
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn in_a_process(test: &str) -> Command {
     command
 }
 
-/// ONNX Runtime would tell its makers.
+/// With telemetry, ONNX Runtime writes an identifier into the cache folder.
 #[test]
-fn nobody_is_told() {
+fn telemetry_is_declined() {
     let cache = tempfile::tempdir().expect("a folder");
     let mut test = in_a_process("the_cpu_is_there");
     let test = test.env_remove("ORT_DISABLE_TELEMETRY").env("XDG_CACHE_HOME", cache.path());
@@ -98,12 +98,36 @@ fn nobody_is_told() {
     assert!(written.iter().all(|name| name == "gstreamer-1.0"), "{written:?}");
 }
 
-/// Run by itself below, in a process whose ONNX Runtime stands beside the library under test.
+/// Those that need a library beside ONNX Runtime: nick and name.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("openvino", "OpenVINO"),
+    #[cfg(feature = "nvidia")]
+    ("cuda", "CUDA"),
+    #[cfg(feature = "nvidia")]
+    ("tensorrt", "TensorRT"),
+];
+
+#[cfg(not(feature = "nvidia"))]
 #[test]
-#[ignore = "run by providers_that_do_not_serve"]
-fn providers_that_do_not_serve_here() {
+fn providers_that_were_left_out_are_an_error() {
+    for (name, official) in [("cuda", "CUDA"), ("tensorrt", "TensorRT")] {
+        let outcome = astronaut(&format!("execution-provider={name}"));
+        let error = outcome.error.expect("an error");
+        assert!(error.contains(&format!("this plugin was built without {official}")), "{error}");
+        assert!(error.contains("feature nvidia"), "what to do: {error}");
+        assert!(outcome.faces.is_empty() && outcome.provider.is_none());
+    }
+    let auto = astronaut("execution-provider=auto");
+    assert_eq!((auto.error, auto.faces.len()), (None, 1));
+    assert!(auto.warnings.is_empty(), "{:?}", auto.warnings);
+}
+
+/// Run by itself below, in a process whose ONNX Runtime is beside the library under test.
+#[test]
+#[ignore = "run by providers_that_cannot_be_used"]
+fn providers_that_cannot_be_used_here() {
     let reason = env::var("REASON").expect("set by the other test");
-    for (name, official) in [("cuda", "CUDA"), ("tensorrt", "TensorRT"), ("openvino", "OpenVINO")] {
+    for (name, official) in PROVIDERS {
         let outcome = astronaut(&format!("execution-provider={name}"));
         let error = outcome.error.expect("an error");
         assert!(outcome.faces.is_empty() && outcome.provider.is_none());
@@ -116,12 +140,13 @@ fn providers_that_do_not_serve_here() {
     assert_eq!((outcome.faces.len(), outcome.provider.as_deref()), (1, Some("cpu")));
     if !reason.is_empty() {
         let [warning] = outcome.warnings.as_slice() else { panic!("{:?}", outcome.warnings) };
-        assert!(warning.contains("with CPU") && warning.contains(&reason), "{warning}");
+        assert!(warning.starts_with("Detecting faces with CPU: "), "{warning}");
+        assert_eq!(warning.matches(&reason).count(), PROVIDERS.len(), "{warning}");
     }
 }
 
 #[test]
-fn providers_that_do_not_serve() {
+fn providers_that_cannot_be_used() {
     let runtime = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/onnxruntime");
     let runtime = env::var_os("ORT_DYLIB_PATH")
         .map_or_else(|| runtime.join("libonnxruntime.so"), Into::into)
@@ -140,12 +165,12 @@ fn providers_that_do_not_serve() {
         let library = folder.join("libonnxruntime.so");
         unix::fs::symlink(&runtime, &library).expect("a link");
         if let Some(content) = content {
-            for provider in ["cuda", "tensorrt", "openvino"] {
+            for (provider, _) in PROVIDERS {
                 let path = folder.join(format!("libonnxruntime_providers_{provider}.so"));
                 fs::write(path, content).expect("a file");
             }
         }
-        let mut test = in_a_process("providers_that_do_not_serve_here");
+        let mut test = in_a_process("providers_that_cannot_be_used_here");
         let test = test.arg("--ignored").env("ORT_DYLIB_PATH", &library).env("REASON", reason);
         assert!(test.status().expect("it runs").success(), "with {content:?}");
     }
@@ -173,15 +198,11 @@ fn finds_the_cpu_s_faces(test: &str, provider: Provider, nick: &str, off: &[(&st
         eprintln!("SKIPPED: {test}: {why}");
         return;
     }
-    if provider.is_gpu() && !inference::has_nvidia_gpu() {
-        eprintln!("SKIPPED: {test}: there is no NVIDIA GPU here");
-        return;
-    }
     for picture in &common::pictures(test) {
-        let cpu = look(picture, "execution-provider=cpu");
+        let cpu = detect(picture, "execution-provider=cpu");
         for (precision, iou, score) in off {
             let properties = format!("execution-provider={nick} precision={precision}");
-            let other = look(picture, &properties);
+            let other = detect(picture, &properties);
             assert_eq!((other.error, other.provider.as_deref()), (None, Some(nick)));
             assert_among(&other.faces, &cpu.faces, picture, *iou, *score);
             assert_among(&cpu.faces, &other.faces, picture, *iou, *score);
@@ -200,7 +221,12 @@ fn openvino_finds_the_cpu_s_faces() {
 #[test]
 fn cuda_finds_the_cpu_s_faces() {
     let off = [("auto", 0.98, 0.02), ("fp32", 0.98, 0.02)];
-    finds_the_cpu_s_faces("cuda_finds_the_cpu_s_faces", Provider::Cuda, "cuda", &off);
+    let test = "cuda_finds_the_cpu_s_faces";
+    if !Provider::Cuda.leaves_device_idle() {
+        eprintln!("SKIPPED: {test}: there is no NVIDIA GPU here");
+        return;
+    }
+    finds_the_cpu_s_faces(test, Provider::Cuda, "cuda", &off);
 }
 
 /// Whether ONNX Runtime here is its GPU build, on a machine that has no GPU.
@@ -212,7 +238,7 @@ fn is_gpu_build_without_gpu(test: &str) -> bool {
         let mut folders = folders.map(|entry| entry.path()).chain([folder.into()]);
         folders.any(|folder| folder.join("libcuda.so.1").exists())
     });
-    let is = Provider::Cuda.find().is_ok() && !inference::has_nvidia_gpu() && !driver;
+    let is = Provider::Cuda.find().is_ok() && !Provider::Cuda.leaves_device_idle() && !driver;
     if !is {
         eprintln!("SKIPPED: {test}: needs ONNX Runtime's GPU build and no GPU");
     }
@@ -233,7 +259,7 @@ fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
     assert!(auto.warnings.is_empty(), "nobody has a GPU to use: {:?}", auto.warnings);
 }
 
-/// Run by itself below, in a process for which there is a driver that tells of one GPU.
+/// Run by itself below, in a process with a driver that reports one GPU.
 #[test]
 #[ignore = "run by a_gpu_that_cannot_be_used"]
 fn a_gpu_that_cannot_be_used_here() {
@@ -247,16 +273,16 @@ fn a_gpu_that_cannot_be_used_here() {
     let auto = astronaut("execution-provider=auto");
     assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
     let [warning] = auto.warnings.as_slice() else { panic!("{:?}", auto.warnings) };
-    assert!(warning.contains("with CPU, as CUDA") && warning.contains("install CUDA"), "{warning}");
+    assert!(warning.contains("with CPU: CUDA") && warning.contains("install CUDA"), "{warning}");
     assert!(auto.progress.is_empty(), "no engine is built unasked");
 
-    // The beginning of a build is told, and how it ends.
-    let told = [gst::ProgressType::Start, gst::ProgressType::Error];
+    // The bus has the start of a build and its end.
+    let reported = [gst::ProgressType::Start, gst::ProgressType::Error];
     let tensorrt = astronaut("execution-provider=tensorrt");
     assert!(tensorrt.error.expect("an error").contains("TensorRT"));
-    assert_eq!(tensorrt.progress, told);
+    assert_eq!(tensorrt.progress, reported);
     let auto = astronaut("execution-provider=auto tensorrt-build=true");
-    assert_eq!((auto.provider.as_deref(), auto.progress.as_slice()), (Some("cpu"), &told[..]));
+    assert_eq!((auto.provider.as_deref(), auto.progress.as_slice()), (Some("cpu"), &reported[..]));
 }
 
 #[test]

@@ -193,7 +193,7 @@ fn a_fault_in_a_frame_is_one_error() {
     }
 }
 
-/// Frames that wait together need not be looked at in the same way.
+/// Frames that wait together need not have the same settings.
 #[test]
 fn settings_change_from_frame_to_frame_of_a_batch() {
     let sample = common::astronaut("BGR");
@@ -272,7 +272,7 @@ fn a_variable_frame_rate_adds_no_latency() {
     assert_eq!(harness.query_latency(), Some(gst::ClockTime::from_mseconds(7)));
 }
 
-/// Tells how often the network was loaded for an input of this size, in this process.
+/// Counts how often the network was loaded for an input of this size, in this process.
 fn count_loads(size: &str) -> Arc<AtomicUsize> {
     common::init();
     let loads = Arc::new(AtomicUsize::new(0));

@@ -20,17 +20,17 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Long enough to see that a thread waits.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// A pipeline of `workers` that do `work`.
-fn pipeline(workers: usize, work: fn(&mut u64)) -> Arc<OrderedPool<u64>> {
+/// A pool of `workers` that do `work`.
+fn pool(workers: usize, work: fn(&mut u64)) -> Arc<OrderedPool<u64>> {
     let work = move |jobs: &mut [u64]| jobs.iter_mut().for_each(work);
     Arc::new(OrderedPool::new((0..workers).map(|_| work), workers, 1).expect("threads"))
 }
 
-/// Delivers until the pipeline is closed; what was delivered.
-fn deliver_all(pipeline: &Arc<OrderedPool<u64>>) -> mpsc::Receiver<u64> {
+/// Delivers until the pool is closed; what was delivered.
+fn deliver_all(pool: &Arc<OrderedPool<u64>>) -> mpsc::Receiver<u64> {
     let (sender, receiver) = mpsc::channel();
-    let pipeline = Arc::clone(pipeline);
-    thread::spawn(move || while pipeline.deliver(|job| sender.send(*job).expect("a receiver")) {});
+    let pool = Arc::clone(pool);
+    thread::spawn(move || while pool.deliver(|job| sender.send(*job).expect("a receiver")) {});
     receiver
 }
 
@@ -48,12 +48,12 @@ fn waits_until(wait: impl FnOnce() + Send + 'static, then: impl FnOnce()) -> boo
 
 #[test]
 fn jobs_come_out_in_order() {
-    let pipeline = pipeline(4, |job| thread::sleep(Duration::from_micros(*job * 37 % 5 * 100)));
-    let delivered = deliver_all(&pipeline);
+    let pool = pool(4, |job| thread::sleep(Duration::from_micros(*job * 37 % 5 * 100)));
+    let delivered = deliver_all(&pool);
     for number in 0..500 {
-        assert!(pipeline.push(|job| *job = number));
+        assert!(pool.push(|job| *job = number));
     }
-    pipeline.drain();
+    pool.drain();
     assert_eq!(delivered.try_iter().collect::<Vec<_>>(), (0..500).collect::<Vec<_>>());
 }
 
@@ -66,12 +66,12 @@ fn as_many_are_worked_on_at_once_as_there_are_workers() {
             barrier.wait();
         }
     });
-    let pipeline = Arc::new(OrderedPool::new(workers, 3, 1).expect("threads"));
-    let delivered = deliver_all(&pipeline);
+    let pool = Arc::new(OrderedPool::new(workers, 3, 1).expect("threads"));
+    let delivered = deliver_all(&pool);
     for _ in 0..30 {
-        assert!(pipeline.push(|_| ()));
+        assert!(pool.push(|_| ()));
     }
-    pipeline.drain();
+    pool.drain();
     assert_eq!(delivered.try_iter().count(), 30);
 }
 
@@ -84,9 +84,9 @@ fn a_worker_takes_what_waits_up_to_its_batch() {
         tell.send(jobs.to_vec()).expect("a receiver");
         ended.recv_timeout(PATIENCE).expect("a sender");
     };
-    let pipeline = Arc::new(OrderedPool::new([worker], 4, 3).expect("a thread"));
-    let delivered = deliver_all(&pipeline);
-    let push = |number| assert!(pipeline.push(|job| *job = number));
+    let pool = Arc::new(OrderedPool::new([worker], 4, 3).expect("a thread"));
+    let delivered = deliver_all(&pool);
+    let push = |number| assert!(pool.push(|job| *job = number));
     let told = || told.recv_timeout(PATIENCE).expect("a batch");
     push(0);
     assert_eq!(told(), [0], "it waits for no other");
@@ -96,7 +96,7 @@ fn a_worker_takes_what_waits_up_to_its_batch() {
     end.send(()).expect("a worker");
     assert_eq!(told(), [4, 5]);
     end.send(()).expect("a worker");
-    pipeline.drain();
+    pool.drain();
     assert_eq!(delivered.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
 }
 
@@ -117,28 +117,28 @@ fn workers_are_made_in_their_threads_or_not_at_all() {
         });
         OrderedPool::with_makers(makers, 3, 1)
     };
-    let pipeline = start(false).expect("three workers");
+    let pool = start(false).expect("three workers");
     assert_eq!(made.load(Ordering::Relaxed), 3, "it waits for them");
-    assert!(pipeline.push(|_| ()));
-    assert!(pipeline.deliver(|job| assert_eq!(*job, 1, "made in another thread")));
+    assert!(pool.push(|_| ()));
+    assert!(pool.deliver(|job| assert_eq!(*job, 1, "made in another thread")));
     assert_eq!(start(true).err().expect("an error").to_string(), "no worker");
-    drop(pipeline);
+    drop(pool);
     assert_eq!(Arc::strong_count(&made), 1, "all threads have ended");
 }
 
 #[test]
-fn a_full_pipeline_waits_and_drops_nothing() {
-    let pipeline = pipeline(2, |job| *job += 1);
-    for number in 0..pipeline.capacity() as u64 {
-        assert!(pipeline.push(|job| *job = number));
+fn a_full_pool_waits_and_drops_nothing() {
+    let pool = pool(2, |job| *job += 1);
+    for number in 0..pool.capacity() as u64 {
+        assert!(pool.push(|job| *job = number));
     }
-    let pusher = Arc::clone(&pipeline);
+    let pusher = Arc::clone(&pool);
     let mut delivered = None;
     assert!(waits_until(
         move || assert!(pusher.push(|job| *job = 100)),
-        || delivered = Some(deliver_all(&pipeline)),
+        || delivered = Some(deliver_all(&pool)),
     ));
-    pipeline.drain();
+    pool.drain();
     let delivered: Vec<_> =
         delivered.into_iter().flat_map(|d| d.try_iter().collect::<Vec<_>>()).collect();
     assert_eq!(delivered, [1, 2, 3, 4, 101]);
@@ -146,9 +146,9 @@ fn a_full_pipeline_waits_and_drops_nothing() {
 
 #[test]
 fn draining_waits_for_the_delivery() {
-    let pipeline = pipeline(2, |_| ());
-    assert!(pipeline.push(|_| ()));
-    let (drainer, deliverer) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
+    let pool = pool(2, |_| ());
+    assert!(pool.push(|_| ()));
+    let (drainer, deliverer) = (Arc::clone(&pool), Arc::clone(&pool));
     assert!(waits_until(
         move || drainer.drain(),
         || assert!(deliverer.deliver(|_| thread::sleep(MOMENT))),
@@ -157,11 +157,11 @@ fn draining_waits_for_the_delivery() {
 
 #[test]
 fn flushing_ends_every_wait_and_forgets() {
-    let pipeline = pipeline(2, |_| ());
-    for _ in 0..pipeline.capacity() {
-        assert!(pipeline.push(|job| *job = 1));
+    let pool = pool(2, |_| ());
+    for _ in 0..pool.capacity() {
+        assert!(pool.push(|job| *job = 1));
     }
-    let (pusher, drainer) = (Arc::clone(&pipeline), Arc::clone(&pipeline));
+    let (pusher, drainer) = (Arc::clone(&pool), Arc::clone(&pool));
     assert!(waits_until(
         move || {
             thread::scope(|scope| {
@@ -169,40 +169,37 @@ fn flushing_ends_every_wait_and_forgets() {
                 scope.spawn(|| drainer.drain());
             });
         },
-        || pipeline.flush(),
+        || pool.flush(),
     ));
-    pipeline.resume();
-    assert!(pipeline.push(|job| *job = 2));
+    pool.resume();
+    assert!(pool.push(|job| *job = 2));
     let mut first = 0;
-    assert!(pipeline.deliver(|job| first = *job));
+    assert!(pool.deliver(|job| first = *job));
     assert_eq!(first, 2);
 }
 
 /// As when a flushing seek is made from the thread that sends frames on.
 #[test]
 fn flushing_within_a_delivery_does_not_wait_for_it() {
-    let pipeline = pipeline(2, |_| ());
-    assert!(pipeline.push(|_| ()));
-    let this = Arc::clone(&pipeline);
-    assert!(pipeline.deliver(|_| {
+    let pool = pool(2, |_| ());
+    assert!(pool.push(|_| ()));
+    let this = Arc::clone(&pool);
+    assert!(pool.deliver(|_| {
         this.flush();
         this.resume();
     }));
-    assert!(pipeline.push(|_| ()) && pipeline.deliver(|_| ()));
+    assert!(pool.push(|_| ()) && pool.deliver(|_| ()));
 }
 
 #[test]
 fn closing_ends_every_wait() {
-    let pipeline = pipeline(2, |_| ());
-    let deliverer = Arc::clone(&pipeline);
-    assert!(waits_until(
-        move || assert!(!deliverer.deliver(|_| ()), "closed"),
-        || pipeline.close(),
-    ));
-    assert!(!pipeline.push(|_| ()));
-    pipeline.resume();
-    assert!(!pipeline.push(|_| ()), "for good");
-    pipeline.drain();
+    let pool = pool(2, |_| ());
+    let deliverer = Arc::clone(&pool);
+    assert!(waits_until(move || assert!(!deliverer.deliver(|_| ()), "closed"), || pool.close(),));
+    assert!(!pool.push(|_| ()));
+    pool.resume();
+    assert!(!pool.push(|_| ()), "for good");
+    pool.drain();
 }
 
 /// Dropping ends the workers, whatever they were at.
@@ -216,9 +213,9 @@ fn nothing_is_left_behind() {
                 work.fetch_add(1, Ordering::Relaxed);
             }
         });
-        let pipeline = OrderedPool::new(workers, 2, 1).expect("threads");
+        let pool = OrderedPool::new(workers, 2, 1).expect("threads");
         for _ in 0..jobs {
-            assert!(pipeline.push(|_| ()));
+            assert!(pool.push(|_| ()));
         }
     }
     assert_eq!(Arc::strong_count(&work), 1);

@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc};
 use gstretinaface::{
     face::Face,
     frame::{Colour, Layout},
-    inference::{self, Execution, OrtEngine, Session},
+    inference::{Config, Loader, OrtEngine, Session},
     meta,
     model::{InputSpec, Model},
     preprocess::{Form, Pixels, ScaleMethod},
@@ -91,15 +91,18 @@ fn decoded(path: &Path, format: &str, size: Option<(u32, u32)>) -> gst::Sample {
     decoded.expect("a picture").remove(0)
 }
 
-fn model() -> Model {
+fn model() -> Arc<Model> {
     let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    Model::parse(&model).expect("a RetinaFace network")
+    Model::shared(&model).expect("a RetinaFace network")
+}
+
+fn loader(model: &Arc<Model>) -> Loader {
+    Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime")
 }
 
 /// The rewritten network at work on the CPU.
-fn engine(model: &Model, task: &InputSpec) -> OrtEngine {
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
-    let session = Session::specialised(environment, &|_| (), model, task, &Execution::cpu(1));
+fn engine(model: &Arc<Model>, task: &InputSpec) -> OrtEngine {
+    let session = Session::specialised(&loader(model), task, &Config::cpu(1));
     OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
 }
 
@@ -108,13 +111,13 @@ fn every_set_of_strides_at_every_size() {
     let pictures = common::pictures("every_set_of_strides_at_every_size");
     let pictures: Vec<_> = pictures.iter().map(|path| decoded(path, "BGR", None)).collect();
     let model = model();
-    let environment = inference::environment(|_, _| ()).expect("ONNX Runtime");
+    let loader = loader(&model);
 
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
             let task = InputSpec::new(size, strides);
-            let original = Session::as_it_is(environment, &model, &task, &Execution::cpu(1));
+            let original = Session::as_exported(&loader, &task, &Config::cpu(1));
             let original = OrtEngine::new(Arc::new(original.expect("it loads")));
             let mut original = original.expect("it runs");
             let mut specialised = engine(&model, &task);
@@ -133,7 +136,7 @@ fn every_set_of_strides_at_every_size() {
 /// What a network finds in a picture that it looks at in `size`, given planes and given pixels, and
 /// in which form the pixels were.
 fn in_both_forms(
-    model: &Model,
+    model: &Arc<Model>,
     picture: &gst::Sample,
     size: (u32, u32),
     method: ScaleMethod,
@@ -200,7 +203,7 @@ fn pixels_give_what_planes_give_to_other_networks() {
     let source = (info.width(), info.height());
     for name in ["16.onnx", "16and32.onnx", "8and16.onnx"] {
         let model = fs::read(shared.join("models").join(name)).expect("a network");
-        let model = Model::parse(&model).expect("a RetinaFace network");
+        let model = Model::shared(&model).expect("a RetinaFace network");
         for size in [source, (600, 700)] {
             let method = ScaleMethod::Bilinear;
             let (_, expected, found) = in_both_forms(&model, &picture, size, method);

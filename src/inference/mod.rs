@@ -1,21 +1,31 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 //! Running networks with ONNX Runtime.
+//!
+//! A [`Loader`] turns a [`Request`] into an [`OrtEngine`]: it selects a [`Provider`], which decides
+//! the rest of the [`Config`], and loads the network as a [`Session`].
 
-mod choose;
+mod cache;
+mod config;
+mod device;
 mod engine;
-mod execution;
-mod gpu;
+mod event;
 mod library;
-mod provider;
+mod loader;
+#[cfg(feature = "nvidia")]
+mod nvidia;
+mod providers;
+mod select;
 mod session;
-mod tensorrt;
 
-pub use choose::{Choice, choose};
+pub use config::{Config, Precision, Request};
 pub use engine::OrtEngine;
-pub use execution::{Execution, Precision};
-pub use gpu::has_nvidia_gpu;
+pub use event::{Event, EventHandler};
 pub use library::{LibraryError, Log, decline_telemetry, environment, set_plugin_folder};
+pub use loader::Loader;
 pub use ort::logging::LogLevel;
-pub use provider::{Provider, ProviderError};
-pub use session::{LoadError, Notice, Session, SpecialisedError, Tell};
+pub use providers::{
+    AsExported, Capabilities, ExecutionProvider, LoadError, Parallelism, Provider, ProviderError,
+};
+pub use select::Selection;
+pub use session::{Session, SpecialisedError};

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    fs, io, iter,
-    panic::{self, AssertUnwindSafe},
-    slice,
+    fs, io, slice,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -16,19 +14,20 @@ use gst_base::{
 };
 
 use super::{
+    mode::Mode,
     settings::{self, ExecutionProvider, LiveSettings, Messages, Settings},
     stats::Stats,
-    worker::{self, DetectError, Format, Job, Network, Worker},
+    worker::{self, DetectError, Format, Job, Network},
 };
 use crate::{
     frame::Layout,
-    inference::{self, Choice, Execution, LoadError, Notice, OrtEngine, Provider, ProviderError},
+    inference::{self, Event, LoadError, Loader, LogLevel, Provider, ProviderError, Selection},
     meta::{self, Detections},
     model::Model,
     ordered_pool::OrderedPool,
 };
 
-pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "retinafacedetect",
         gst::DebugColorFlags::empty(),
@@ -65,8 +64,6 @@ const FORMATS: &[gst_video::VideoFormat] = &[
 /// There from start() to stop(). Locked for moments only, never while frames are worked on.
 struct State {
     network: Arc<Network>,
-    /// As set: how many frames are in flight (0: not said) and all but the provider.
-    plan: Execution,
     /// There from the first caps on.
     stream: Option<Stream>,
     /// Caps that were no good: elements offer them again, which would be a long wait again.
@@ -78,26 +75,17 @@ struct State {
 
 struct Stream {
     format: Arc<Format>,
-    looker: Looker,
-}
-
-/// Where frames are looked at.
-#[derive(Clone)]
-enum Looker {
-    /// In the streaming thread, the only one to lock this.
-    Here(Arc<Mutex<(Worker, Job)>>),
-    /// In threads of their own; the source pad's task sends them on.
-    Threads(Arc<OrderedPool<Job>>),
+    mode: Mode,
 }
 
 /// What there is to know of the frames that have left.
 struct Output {
     stats: Stats,
-    /// How many faces the last frame looked at had.
+    /// How many faces were detected last.
     last_count: usize,
-    /// What they were looked at with.
+    /// What computes the network.
     provider: Option<Provider>,
-    /// What the source pad's task met with.
+    /// What pushing in the source pad's task came to.
     flow: Result<gst::FlowSuccess, gst::FlowError>,
 }
 
@@ -122,6 +110,16 @@ pub struct RetinaFaceDetect {
 /// Whatever another thread was doing when it failed, each of these stays valid on its own.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// ONNX Runtime's messages, in the element's debug category.
+fn log(level: LogLevel, message: &str) {
+    match level {
+        LogLevel::Fatal | LogLevel::Error => gst::error!(CAT, "ONNX Runtime: {message}"),
+        LogLevel::Warning => gst::warning!(CAT, "ONNX Runtime: {message}"),
+        LogLevel::Info => gst::debug!(CAT, "ONNX Runtime: {message}"),
+        LogLevel::Verbose => gst::trace!(CAT, "ONNX Runtime: {message}"),
+    }
 }
 
 impl RetinaFaceDetect {
@@ -164,34 +162,38 @@ impl RetinaFaceDetect {
         }
         gst::info!(CAT, imp = self, "Network {name}, strides {strides:?}");
         let element = self.obj().downgrade();
-        let tell = Box::new(move |notice: Notice| {
+        let on_event = Box::new(move |event: Event| {
             if let Some(element) = element.upgrade() {
-                element.imp().tell(&notice);
+                element.imp().handle_event(&event);
             }
         });
-        Ok(Network { model, strides, provider: settings.execution_provider.wanted(), tell })
+        let loader = Loader::new(log, model, on_event)
+            .map_err(|err| gst::error_msg!(gst::LibraryError::Init, ("{err}")))?;
+        Ok(Network { loader, strides, request: settings.request() })
     }
 
-    /// Passes on what happens while a network is loaded.
-    fn tell(&self, notice: &Notice) {
-        let (kind, text) = match notice {
-            Notice::Message(level, message) => return worker::log(*level, message),
-            Notice::Instead(provider, refusal) => return self.run_on(*provider, &[*refusal]),
-            Notice::Building(task) => {
-                let (width, height) = task.size;
+    /// Reports what happens while a network is loaded.
+    fn handle_event(&self, event: &Event) {
+        let (kind, text) = match event {
+            Event::Log(level, message) => return log(*level, message),
+            Event::ProviderChanged(provider, reason) => {
+                return self.set_provider(*provider, &[*reason]);
+            }
+            Event::BuildStarted(spec) => {
+                let (width, height) = spec.size;
                 let text = format!(
-                    "TensorRT builds an engine for {} × {width}×{height} pixels: this takes \
-                     minutes, but once",
-                    task.batch
+                    "TensorRT is building an engine for {} × {width}×{height} pixels: this takes \
+                     minutes, but only once",
+                    spec.batch
                 );
                 (gst::ProgressType::Start, text)
             }
-            Notice::Built(took, Ok(())) => {
+            Event::BuildFinished(took, Ok(())) => {
                 let text = format!("TensorRT has built an engine in {} s", took.as_secs());
                 (gst::ProgressType::Complete, text)
             }
-            Notice::Built(_, Err(err)) => {
-                (gst::ProgressType::Error, format!("TensorRT has not built an engine: {err}"))
+            Event::BuildFinished(_, Err(err)) => {
+                (gst::ProgressType::Error, format!("TensorRT could not build an engine: {err}"))
             }
         };
         let message = gst::message::Progress::builder(kind, "tensorrt-build", &text);
@@ -201,26 +203,25 @@ impl RetinaFaceDetect {
 
     /// Gets ready for frames of `format`, with none in flight.
     fn prepare(&self, format: Format) -> Result<(), DetectError> {
-        let (network, plan, looker) = match &*lock(&self.state) {
+        let (network, mode) = match &*lock(&self.state) {
             Some(state) => {
-                let looker = state.stream.as_ref().map(|stream| stream.looker.clone());
-                (Arc::clone(&state.network), state.plan.clone(), looker)
+                let mode = state.stream.as_ref().map(|stream| stream.mode.clone());
+                (Arc::clone(&state.network), mode)
             }
             None => return Ok(()),
         };
         let settings = lock(&self.settings).live;
         let format = Arc::new(format);
-        let looker = match looker {
-            Some(Looker::Here(here)) => {
-                lock(&here).0.prepare(&format, &settings, None)?;
-                Looker::Here(here)
+        let mode = match mode {
+            Some(Mode::Inline(inline)) => {
+                lock(&inline).0.prepare(&format, &settings, None)?;
+                Mode::Inline(inline)
             }
             // Workers get ready when their first frames come.
-            Some(looker) => looker,
+            Some(mode) => mode,
             None => {
-                let Choice { engine, execution, .. } =
-                    self.choose(&network, &plan, &format, &settings)?;
-                Self::looker(&network, &execution, engine, &format, settings)?
+                let Selection { engine, config, .. } = self.select(&network, &format, &settings)?;
+                Mode::new(&network, &config, engine, &format, settings)?
             }
         };
         let first = {
@@ -228,13 +229,12 @@ impl RetinaFaceDetect {
             let Some(state) = state.as_mut().filter(|state| !state.stopping) else {
                 return Ok(());
             };
-            state.stream.replace(Stream { format, looker: looker.clone() }).is_none()
+            state.stream.replace(Stream { format, mode: mode.clone() }).is_none()
         };
-        if let Looker::Threads(pipeline) = looker
+        if let Some(pool) = mode.pool()
             && first
         {
-            self.start_task(&pipeline)
-                .map_err(|err| DetectError::Threads(io::Error::other(err)))?;
+            self.start_task(pool).map_err(|err| DetectError::Threads(io::Error::other(err)))?;
             let latency = gst::message::Latency::builder().src(&*self.obj()).build();
             // Refused only by a bus that is shutting down.
             let _ = self.obj().post_message(latency);
@@ -242,45 +242,40 @@ impl RetinaFaceDetect {
         Ok(())
     }
 
-    /// Chooses what the frames run on, and says so where it is not what was to be expected.
-    fn choose(
+    /// Selects the provider for frames of `format`.
+    fn select(
         &self,
         network: &Network,
-        plan: &Execution,
         format: &Format,
         settings: &LiveSettings,
-    ) -> Result<Choice, DetectError> {
-        let wanted = Execution { frames: self.in_flight(plan.frames), ..plan.clone() };
-        let choice = worker::choose(network, &wanted, format, settings)?;
-        gst::info!(CAT, imp = self, "Running as {:?}", choice.execution);
-        let provider = choice.execution.provider;
-        let unexpected = |refusal: &&ProviderError| {
-            let idle_gpu = refusal.provider() == Provider::Cuda && inference::has_nvidia_gpu();
-            idle_gpu || !refusal.is_absence()
-        };
-        self.run_on(provider, &choice.refusals.iter().filter(unexpected).collect::<Vec<_>>());
-        Ok(choice)
+    ) -> Result<Selection, DetectError> {
+        let in_flight = self.in_flight(network.request.in_flight);
+        let selection = worker::select(network, in_flight, format, settings)?;
+        gst::info!(CAT, imp = self, "Running with {:?}", selection.config);
+        let unexpected: Vec<_> = selection.unexpected.iter().collect();
+        self.set_provider(selection.config.provider, &unexpected);
+        Ok(selection)
     }
 
-    /// Tells what the frames run on, with a warning where there are reasons for one.
-    fn run_on(&self, provider: Provider, refusals: &[&ProviderError]) {
+    /// Makes the provider known, with a warning where there are reasons for one.
+    fn set_provider(&self, provider: Provider, reasons: &[&ProviderError]) {
         let before = lock(&self.output).provider.replace(provider);
         if before == Some(provider) {
             return;
         }
         self.obj().notify("active-execution-provider");
-        if !refusals.is_empty() {
-            let refusals: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        if !reasons.is_empty() {
+            let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
             gst::element_imp_warning!(
                 self,
                 gst::LibraryError::Init,
-                ("Faces are looked for with {provider}, as {}", refusals.join("; and "))
+                ("Detecting faces with {provider}: {}", reasons.join("; "))
             );
         }
     }
 
-    /// How many frames are in flight where `set` are wanted. Upstream knows at the first caps whether
-    /// it is live.
+    /// How many frames are in flight where the property says `set`. Upstream knows at the first caps
+    /// whether it is live.
     fn in_flight(&self, set: usize) -> usize {
         match set {
             // Here a pad asks for a frame and has to get it.
@@ -289,43 +284,6 @@ impl RetinaFaceDetect {
             0 => thread::available_parallelism().map_or(1, usize::from),
             set => set,
         }
-    }
-
-    /// Where frames of this format are looked at, with `engine` and as many others as are needed.
-    fn looker(
-        network: &Arc<Network>,
-        execution: &Execution,
-        engine: OrtEngine,
-        format: &Arc<Format>,
-        settings: LiveSettings,
-    ) -> Result<Looker, DetectError> {
-        let mut engine = Some(engine);
-        let mut makers = iter::repeat_with(|| {
-            let mut worker = Worker::new(Arc::clone(network), execution.clone());
-            let (format, engine) = (Arc::clone(format), engine.take());
-            move || worker.prepare(&format, &settings, engine).map(|()| worker)
-        });
-        if execution.frames == 1
-            && let Some(make) = makers.next()
-        {
-            return Ok(Looker::Here(Arc::new(Mutex::new((make()?, Job::default())))));
-        }
-        let makers = makers.take(execution.runs()).map(|make| {
-            move || -> Result<_, DetectError> {
-                let mut worker = make()?;
-                Ok(move |jobs: &mut [Job]| {
-                    let work = AssertUnwindSafe(|| worker.work(jobs));
-                    if let Err(fault) = panic::catch_unwind(work)
-                        && let Some(job) = jobs.iter_mut().find(|job| job.look)
-                    {
-                        let fault = fault.downcast_ref::<&str>().copied().unwrap_or("unknown");
-                        job.result = Err(DetectError::Fault(fault.to_owned()));
-                    }
-                })
-            }
-        });
-        let pipeline = OrderedPool::with_makers(makers, execution.frames, execution.batch())?;
-        Ok(Looker::Threads(Arc::new(pipeline)))
     }
 
     fn is_live(&self) -> bool {
@@ -337,53 +295,46 @@ impl RetinaFaceDetect {
     /// each frame, this element keeps up.
     fn latency(&self) -> Option<gst::ClockTime> {
         let state = lock(&self.state);
-        let Stream { format, looker: Looker::Threads(pipeline), .. } =
-            state.as_ref()?.stream.as_ref()?
-        else {
-            return None;
-        };
+        let Stream { format, mode } = state.as_ref()?.stream.as_ref()?;
         let fps = format.info.fps();
-        let in_flight = pipeline.capacity() as u64 / 2;
+        let in_flight = mode.pool()?.capacity() as u64 / 2;
         // A variable frame rate is 0/1.
         let (frames, seconds) = (fps.numer().unsigned_abs(), fps.denom().unsigned_abs());
         let in_flight = gst::ClockTime::SECOND * in_flight;
         (frames > 0).then(|| in_flight.mul_div_floor(seconds.into(), frames.into())).flatten()
     }
 
-    /// Where several frames are in flight.
-    fn pipeline(&self) -> Option<Arc<OrderedPool<Job>>> {
-        match &lock(&self.state).as_ref()?.stream.as_ref()?.looker {
-            Looker::Threads(pipeline) => Some(Arc::clone(pipeline)),
-            Looker::Here(_) => None,
-        }
+    /// The threads that process several frames in parallel, if there are any.
+    fn pool(&self) -> Option<Arc<OrderedPool<Job>>> {
+        lock(&self.state).as_ref()?.stream.as_ref()?.mode.pool().cloned()
     }
 
     /// Waits until the frames in flight have left.
     fn drain(&self) {
-        if let Some(pipeline) = self.pipeline() {
-            pipeline.drain();
+        if let Some(pool) = self.pool() {
+            pool.drain();
         }
     }
 
     /// What a job needs to know of a frame that has just arrived.
-    fn accept(&self, job: &mut Job, buffer: gst::Buffer, format: &Arc<Format>, look: bool) {
+    fn accept(&self, job: &mut Job, buffer: gst::Buffer, format: &Arc<Format>, detect: bool) {
         let segment = self.obj().segment();
         let segment = segment.downcast_ref::<gst::ClockTime>();
         job.arrival = Instant::now();
         job.settings = lock(&self.settings).live;
         job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
         job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
-        job.look = look;
+        job.detect = detect;
         job.format = Some(Arc::clone(format));
         job.buffer = Some(buffer);
     }
 
-    /// The frame of a job that has been worked on, with its faces; frames come in order.
+    /// The frame of a processed job, with its faces attached; frames come in order.
     fn finish(&self, job: &mut Job) -> Result<gst::Buffer, gst::FlowError> {
         let (Some(mut buffer), Some(format)) = (job.buffer.take(), job.format.take()) else {
             return Err(gst::FlowError::Error);
         };
-        if !job.look {
+        if !job.detect {
             return Ok(buffer);
         }
         let timings = job.result.as_ref().map_err(|err| {
@@ -427,8 +378,8 @@ impl RetinaFaceDetect {
         Ok(buffer)
     }
 
-    /// Sends a frame on, in the source pad's task. After a failure, frames are dropped until the
-    /// streaming thread has heard of it and flushed.
+    /// Pushes a frame downstream, in the source pad's task. After a failure, frames are dropped until
+    /// the streaming thread has returned it and upstream has flushed.
     fn deliver(&self, job: &mut Job) {
         if lock(&self.output).flow.is_err() {
             job.buffer = None;
@@ -438,12 +389,12 @@ impl RetinaFaceDetect {
         lock(&self.output).flow = flow;
     }
 
-    /// Starts sending on what comes out of `pipeline`, until it is closed.
-    fn start_task(&self, pipeline: &Arc<OrderedPool<Job>>) -> Result<(), glib::BoolError> {
+    /// Starts to push what comes out of `pool`, until it is closed.
+    fn start_task(&self, pool: &Arc<OrderedPool<Job>>) -> Result<(), glib::BoolError> {
         let element = self.obj().clone();
-        let pipeline = Arc::clone(pipeline);
+        let pool = Arc::clone(pool);
         self.obj().src_pad().start_task(move || {
-            if !pipeline.deliver(|job| element.imp().deliver(job)) {
+            if !pool.deliver(|job| element.imp().deliver(job)) {
                 // Fails only where there is no task.
                 let _ = element.src_pad().pause_task();
             }
@@ -461,7 +412,7 @@ impl RetinaFaceDetect {
             DetectError::Load(LoadError::Provider(err)) => gst::element_imp_error!(
                 self,
                 gst::LibraryError::Init,
-                ("The execution provider that is set cannot be used: {err}")
+                ("The execution provider cannot be used: {err}")
             ),
             DetectError::Load(err) => gst::element_imp_error!(
                 self,
@@ -471,7 +422,7 @@ impl RetinaFaceDetect {
             DetectError::Map(err) => gst::element_imp_error!(
                 self,
                 gst::StreamError::WrongType,
-                ("The element before this one sent a frame that does not fit its caps: {err}")
+                ("The upstream element sent a frame that does not match its caps: {err}")
             ),
             DetectError::Run(_) | DetectError::Fault(_) => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{err}"));
@@ -550,7 +501,7 @@ impl ElementImpl for RetinaFaceDetect {
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         if transition == gst::StateChange::NullToReady
-            && let Err(err) = inference::environment(worker::log)
+            && let Err(err) = inference::environment(log)
         {
             self.post_detect_error(&err.into());
             return Err(gst::StateChangeError);
@@ -560,8 +511,8 @@ impl ElementImpl for RetinaFaceDetect {
             if let Some(state) = lock(&self.state).as_mut() {
                 state.stopping = true;
             }
-            if let Some(pipeline) = self.pipeline() {
-                pipeline.close();
+            if let Some(pool) = self.pool() {
+                pool.close();
             }
         }
         self.parent_change_state(transition)
@@ -581,7 +532,6 @@ impl BaseTransformImpl for RetinaFaceDetect {
         *lock(&self.output) = Output::default();
         *lock(&self.state) = Some(State {
             network: Arc::new(network),
-            plan: settings.execution(),
             stream: None,
             refused: None,
             frames: 0,
@@ -591,8 +541,8 @@ impl BaseTransformImpl for RetinaFaceDetect {
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        if let Some(pipeline) = self.pipeline() {
-            pipeline.close();
+        if let Some(pool) = self.pool() {
+            pool.close();
             // Fails only where there is no task.
             let _ = self.obj().src_pad().stop_task();
         }
@@ -622,14 +572,14 @@ impl BaseTransformImpl for RetinaFaceDetect {
         match event.type_() {
             gst::EventType::FlushStart => {
                 let forwarded = self.parent_sink_event(event);
-                if let Some(pipeline) = self.pipeline() {
-                    pipeline.flush();
+                if let Some(pool) = self.pool() {
+                    pool.flush();
                 }
                 return forwarded;
             }
             gst::EventType::FlushStop => {
-                if let Some(pipeline) = self.pipeline() {
-                    pipeline.resume();
+                if let Some(pool) = self.pool() {
+                    pool.resume();
                 }
                 lock(&self.output).flow = Ok(gst::FlowSuccess::Ok);
             }
@@ -637,14 +587,14 @@ impl BaseTransformImpl for RetinaFaceDetect {
             _ => (),
         }
         if event.type_() == gst::EventType::Eos {
-            // No frame comes any more to tell upstream of it.
+            // No frame follows that could return the failure to upstream.
             if let Err(err @ (gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)) =
                 lock(&self.output).flow
             {
                 gst::element_imp_error!(
                     self,
                     gst::StreamError::Failed,
-                    ("The element after this one does not take the frames: {err}")
+                    ("The downstream element does not accept the frames: {err}")
                 );
             }
         }
@@ -682,24 +632,24 @@ impl BaseTransformImpl for RetinaFaceDetect {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
         let interval = u64::from(lock(&self.settings).live.inference_interval.max(1));
-        let (format, looker, look) = {
+        let (format, mode, detect) = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let stream = state.stream.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
-            let look = state.frames % interval == 0;
+            let detect = state.frames % interval == 0;
             state.frames += 1;
-            (Arc::clone(&stream.format), stream.looker.clone(), look)
+            (Arc::clone(&stream.format), stream.mode.clone(), detect)
         };
-        match looker {
-            Looker::Here(here) => {
-                let (worker, job) = &mut *lock(&here);
-                self.accept(job, buffer, &format, look);
+        match mode {
+            Mode::Inline(inline) => {
+                let (worker, job) = &mut *lock(&inline);
+                self.accept(job, buffer, &format, detect);
                 worker.work(slice::from_mut(job));
                 self.finish(job).map(GenerateOutputSuccess::Buffer)
             }
-            Looker::Threads(pipeline) => {
+            Mode::Threaded(pool) => {
                 lock(&self.output).flow?;
-                if !pipeline.push(|job| self.accept(job, buffer, &format, look)) {
+                if !pool.push(|job| self.accept(job, buffer, &format, detect)) {
                     return Err(gst::FlowError::Flushing);
                 }
                 Ok(GenerateOutputSuccess::NoOutput)

@@ -5,6 +5,7 @@
 use gst::prelude::*;
 
 mod imp;
+mod mode;
 mod settings;
 mod stats;
 mod worker;

@@ -27,7 +27,7 @@ const DEFAULT_PRECISION: Precision = Precision::Auto;
 const DEFAULT_THREADS: u32 = 0;
 const DEFAULT_IN_FLIGHT: u32 = 1;
 const DEFAULT_BATCH_SIZE: u32 = 0;
-const DEFAULT_CUDA_GRAPHS: bool = true;
+const DEFAULT_CUDA_GRAPHS: bool = false;
 const DEFAULT_TENSORRT_BUILD: bool = false;
 const DEFAULT_INFERENCE_INTERVAL: u32 = 1;
 const DEFAULT_MESSAGES: Messages = Messages::Never;
@@ -106,7 +106,7 @@ pub enum Precision {
 
 impl ExecutionProvider {
     /// The one to use and no other; `None`: auto.
-    pub fn wanted(self) -> Option<inference::Provider> {
+    fn wanted(self) -> Option<inference::Provider> {
         match self {
             Self::Auto => None,
             Self::Cpu => Some(inference::Provider::Cpu),
@@ -135,13 +135,14 @@ impl From<inference::Provider> for ExecutionProvider {
     }
 }
 
-impl From<Precision> for inference::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::Auto => Self::Auto,
-            Precision::Fp32 => Self::Fp32,
-            Precision::Fp16 => Self::Fp16,
-            Precision::Bf16 => Self::Bf16,
+impl Precision {
+    /// The one to use and no other; `None`: the provider's default.
+    fn wanted(self) -> Option<inference::Precision> {
+        match self {
+            Self::Auto => None,
+            Self::Fp32 => Some(inference::Precision::Fp32),
+            Self::Fp16 => Some(inference::Precision::Fp16),
+            Self::Bf16 => Some(inference::Precision::Bf16),
         }
     }
 }
@@ -245,18 +246,20 @@ impl Strides {
 }
 
 impl Settings {
-    /// What a network runs on, but for the provider; in-flight may be left open.
-    pub fn execution(&self) -> inference::Execution {
+    /// How a network is to be run; in-flight may be left open.
+    pub fn request(&self) -> inference::Request {
         let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
-        inference::Execution {
-            frames: self.in_flight as usize,
+        let tensorrt = self.execution_provider == ExecutionProvider::TensorRt;
+        inference::Request {
+            provider: self.execution_provider.wanted(),
             device: self.device_id,
-            precision: self.precision.into(),
+            precision: self.precision.wanted(),
+            threads: self.threads as usize,
+            in_flight: self.in_flight as usize,
             batch: self.batch_size as usize,
             cuda_graphs: self.cuda_graphs,
-            engines: Some(cache.join("tensorrt")),
-            build: self.tensorrt_build || self.execution_provider == ExecutionProvider::TensorRt,
-            ..inference::Execution::cpu(self.threads as usize)
+            tensorrt_cache: Some(cache.join("tensorrt")),
+            tensorrt_build: self.tensorrt_build || tensorrt,
         }
     }
 

@@ -4,33 +4,26 @@
 
 use std::{io, sync::Arc, time::Instant};
 
-use super::{imp::CAT, settings::LiveSettings};
+use super::settings::LiveSettings;
 use crate::{
     face::Face,
     frame::Layout,
     inference::{
-        self, Choice, Execution, LibraryError, LoadError, LogLevel, Notice, OrtEngine, Provider,
-        ProviderError,
+        Config, Event, LibraryError, LoadError, Loader, LogLevel, OrtEngine, Provider,
+        ProviderError, Request, Selection,
     },
     meta::{self, MapError},
-    model::{InputSpec as Task, Model},
+    model::InputSpec,
     preprocess::{Form, Pixels},
     retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
 };
 
-/// How many input sizes a worker stays ready for, so that streams which go back and forth between
-/// sizes do not load their networks again and again. On a GPU each costs memory for each worker.
-const SIZES: usize = 4;
-const GPU_SIZES: usize = 2;
-
 /// What the element was started with.
 pub struct Network {
-    pub model: Arc<Model>,
+    pub loader: Loader,
     pub strides: Vec<u32>,
-    /// `None`: the best one that works.
-    pub provider: Option<Provider>,
-    /// Whom to tell what happens while networks are loaded.
-    pub tell: Box<dyn Fn(Notice) + Send + Sync>,
+    /// With 0 frames in flight where the number depends on the stream.
+    pub request: Request,
 }
 
 /// What the frames of a stream have in common.
@@ -55,9 +48,9 @@ pub enum DetectError {
     Size { frame: (u32, u32), size: (u32, u32), fixed: (u32, u32) },
     #[error("the network does not run: {0}")]
     Run(#[from] EngineError),
-    #[error("cannot start threads for the frames in flight: {0}")]
+    #[error("cannot start the threads that process frames in parallel: {0}")]
     Threads(#[from] io::Error),
-    #[error("a fault in this element, which should be reported: {0}")]
+    #[error("this element has a bug, which should be reported: {0}")]
     Fault(String),
 }
 
@@ -66,8 +59,8 @@ pub struct Job {
     pub buffer: Option<gst::Buffer>,
     pub format: Option<Arc<Format>>,
     pub settings: LiveSettings,
-    /// Whether to look for faces at all.
-    pub look: bool,
+    /// Whether to detect faces in it at all.
+    pub detect: bool,
     pub stream_time: Option<gst::ClockTime>,
     pub running_time: Option<gst::ClockTime>,
     /// When the element got it.
@@ -82,7 +75,7 @@ impl Default for Job {
             buffer: None,
             format: None,
             settings: LiveSettings::default(),
-            look: false,
+            detect: false,
             stream_time: None,
             running_time: None,
             arrival: Instant::now(),
@@ -93,22 +86,26 @@ impl Default for Job {
 }
 
 impl Job {
-    /// Its frame's format and what the network looks at of it.
-    fn view(&self, network: &Network, provider: Provider) -> Result<Option<View>, DetectError> {
+    /// What its frame needs loaded; `None` without a frame.
+    fn input_key(
+        &self,
+        network: &Network,
+        provider: Provider,
+    ) -> Result<Option<InputKey>, DetectError> {
         let format = self.format.as_ref();
-        format.map(|format| View::new(network, provider, format, &self.settings)).transpose()
+        format.map(|format| InputKey::new(network, provider, format, &self.settings)).transpose()
     }
 }
 
-/// What a network looks at of a frame.
+/// The input that frames are given to the network as: those with the same one can go together.
 #[derive(Clone, Copy, PartialEq)]
-pub struct View {
+struct InputKey {
     size: (u32, u32),
     form: Form,
 }
 
-impl View {
-    /// Of frames of this format, on `provider`.
+impl InputKey {
+    /// For frames of this format, on `provider`.
     fn new(
         network: &Network,
         provider: Provider,
@@ -117,86 +114,94 @@ impl View {
     ) -> Result<Self, DetectError> {
         let frame = (format.info.width(), format.info.height());
         let size = input_size(frame, settings.scale, settings.max_size);
-        if let Some(fixed) = network.model.fixed_size().filter(|&fixed| fixed != size) {
-            return Err(DetectError::Size { frame, size, fixed });
+        let fixed = network.loader.model().fixed_size();
+        match fixed.filter(|&fixed| fixed != size) {
+            Some(fixed) => Err(DetectError::Size { frame, size, fixed }),
+            None => Ok(Self::with_size(size, provider, format, settings)),
         }
-        let form = if provider.is_gpu() {
+    }
+
+    fn with_size(
+        size: (u32, u32),
+        provider: Provider,
+        format: &Format,
+        settings: &LiveSettings,
+    ) -> Self {
+        let form = if provider.capabilities().takes_pixels {
+            let frame = (format.info.width(), format.info.height());
             let method = settings.parameters().scale_method;
             Form::Pixels(Pixels::least(&format.layout, frame, size, method))
         } else {
             Form::Planes
         };
-        Ok(Self { size, form })
+        Self { size, form }
     }
 
-    fn task(&self, network: &Network, batch: usize) -> Task {
+    fn spec(&self, network: &Network, batch: usize) -> InputSpec {
         let Self { size, form } = *self;
-        Task { size, form, strides: network.strides.clone(), batch }
+        InputSpec { size, form, strides: network.strides.clone(), batch }
     }
 }
 
-/// Chooses what frames of this format run on; `rest` says all but the provider.
-pub fn choose(
+/// Selects the provider for frames of this format, of which so many are in flight.
+pub fn select(
     network: &Network,
-    rest: &Execution,
+    in_flight: usize,
     format: &Format,
     settings: &LiveSettings,
-) -> Result<Choice, DetectError> {
-    let view = |provider| View::new(network, provider, format, settings);
-    let [planes, pixels] = [view(Provider::Cpu)?, view(Provider::Cuda)?];
-    let task = |provider: Provider| {
-        let view = if provider.is_gpu() { pixels } else { planes };
-        view.task(network, 1)
-    };
-    let environment = inference::environment(log)?;
-    let Network { model, provider, tell, .. } = network;
-    Ok(inference::choose(environment, tell, model, task, *provider, rest)?)
+) -> Result<Selection, DetectError> {
+    let request = Request { in_flight, ..network.request.clone() };
+    let InputKey { size, .. } = InputKey::new(network, Provider::Cpu, format, settings)?;
+    let spec = |provider| InputKey::with_size(size, provider, format, settings).spec(network, 1);
+    Ok(network.loader.select(&request, spec)?)
 }
 
 /// Finds faces on one thread.
 pub struct Worker {
     network: Arc<Network>,
-    execution: Execution,
-    /// The last one used is the last.
-    engines: Vec<Engines>,
+    config: Config,
+    /// By input; the last one used is the last.
+    engines: Vec<BatchEngines>,
     detector: Detector,
 }
 
-/// Engines that look at the same of a frame: for one frame, for two, four and so on.
-struct Engines {
-    view: View,
+/// Engines for one input: for one frame, for two, four and so on.
+struct BatchEngines {
+    input: InputKey,
     engines: Vec<OrtEngine>,
     /// Whether there are none for more frames to come.
     complete: bool,
 }
 
-impl Engines {
-    /// Loads what is missing. Where nothing else was asked for and TensorRT has no engine,
-    /// `execution` becomes one on CUDA.
-    fn grow(&mut self, network: &Network, execution: &mut Execution) -> Result<(), DetectError> {
-        let Network { model, tell, .. } = network;
-        let environment = inference::environment(log)?;
-        let largest = execution.batch();
+impl BatchEngines {
+    /// Loads what is missing. Where no provider in particular was asked for and the one of `config`
+    /// cannot go on without consent, `config` becomes that of its fallback.
+    fn grow(&mut self, network: &Network, config: &mut Config) -> Result<(), DetectError> {
+        let loader = &network.loader;
         while !self.complete {
             let last = self.engines.last();
-            let batch = last.map_or(1, |last| largest.min(2 * last.batch()));
-            if last.is_some_and(|last| last.batch() == largest || !last.is_specialised()) {
+            let batch = last.map_or(1, |last| config.batch.min(2 * last.batch()));
+            if last.is_some_and(|last| last.batch() == config.batch || !last.is_specialised()) {
                 self.complete = true;
                 continue;
             }
-            let task = self.view.task(network, batch);
-            match OrtEngine::load(environment, tell, model, &task, execution) {
+            match loader.engine(&self.input.spec(network, batch), config) {
                 Ok(engine) => self.engines.push(engine),
                 Err(err) if batch > 1 => {
-                    let fewer = format!("No more than {} frames in a run: {err}", batch / 2);
-                    tell(Notice::Message(LogLevel::Warning, &fewer));
+                    let fewer = format!("Batches stay at {} frames: {err}", batch / 2);
+                    loader.emit(Event::Log(LogLevel::Warning, &fewer));
                     self.complete = true;
                 }
-                Err(LoadError::Provider(err @ ProviderError::NoEngine))
-                    if network.provider.is_none() =>
-                {
-                    execution.provider = Provider::Cuda;
-                    tell(Notice::Instead(Provider::Cuda, &err));
+                Err(LoadError::Provider(err @ ProviderError::NoEngine)) => {
+                    let fallback = config.provider.capabilities().fallback;
+                    let Some(provider) = fallback.filter(|_| network.request.provider.is_none())
+                    else {
+                        return Err(LoadError::Provider(err).into());
+                    };
+                    let Config { in_flight, cuda_graphs, .. } = *config;
+                    let request = Request { in_flight, cuda_graphs, ..network.request.clone() };
+                    *config = request.resolve(provider).map_err(LoadError::from)?;
+                    loader.emit(Event::ProviderChanged(provider, &err));
                 }
                 Err(err) => return Err(err.into()),
             }
@@ -206,8 +211,8 @@ impl Engines {
 }
 
 impl Worker {
-    pub fn new(network: Arc<Network>, execution: Execution) -> Self {
-        Self { network, execution, engines: Vec::new(), detector: Detector::default() }
+    pub fn new(network: Arc<Network>, config: Config) -> Self {
+        Self { network, config, engines: Vec::new(), detector: Detector::default() }
     }
 
     /// Gets ready for frames of this format, with the first engine for them if it is at hand, in the
@@ -222,41 +227,40 @@ impl Worker {
             // A GPU has something to prepare for each thread.
             engine.run()?;
         }
-        let view = View::new(&self.network, self.execution.provider, format, settings)?;
-        self.load(view, engine)
+        let input = InputKey::new(&self.network, self.config.provider, format, settings)?;
+        self.load(input, engine)
     }
 
-    /// Makes the engines for `view` the last.
-    fn load(&mut self, view: View, engine: Option<OrtEngine>) -> Result<(), DetectError> {
-        match self.engines.iter().position(|engines| engines.view == view) {
+    /// Makes the engines for `input` the last.
+    fn load(&mut self, input: InputKey, engine: Option<OrtEngine>) -> Result<(), DetectError> {
+        match self.engines.iter().position(|engines| engines.input == input) {
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                let sizes = if self.execution.provider.is_gpu() { GPU_SIZES } else { SIZES };
-                if self.engines.len() == sizes {
+                if self.engines.len() >= self.config.provider.capabilities().input_sizes {
                     self.engines.remove(0);
                 }
                 let engines = engine.into_iter().collect();
-                self.engines.push(Engines { view, engines, complete: false });
+                self.engines.push(BatchEngines { input, engines, complete: false });
             }
         }
-        let Self { network, execution, engines, .. } = self;
+        let Self { network, config, engines, .. } = self;
         match engines.last_mut() {
-            Some(engines) if !engines.complete => engines.grow(network, execution),
+            Some(engines) if !engines.complete => engines.grow(network, config),
             _ => Ok(()),
         }
     }
 
-    /// Finds the faces of the jobs' frames.
+    /// Finds the faces in the jobs' frames.
     pub fn work(&mut self, jobs: &mut [Job]) {
         for job in &mut *jobs {
             job.faces.clear();
             job.result = Ok(Timings::default());
         }
-        let (network, provider) = (Arc::clone(&self.network), self.execution.provider);
-        let view = |job: &Job| job.view(&network, provider).ok().flatten();
-        for jobs in jobs.chunk_by_mut(|a, b| view(a) == view(b)) {
-            if let Err(err) = self.look(jobs)
-                && let Some(job) = jobs.iter_mut().find(|job| job.look)
+        let (network, provider) = (Arc::clone(&self.network), self.config.provider);
+        let key = |job: &Job| job.input_key(&network, provider).ok().flatten();
+        for jobs in jobs.chunk_by_mut(|a, b| key(a) == key(b)) {
+            if let Err(err) = self.detect(jobs)
+                && let Some(job) = jobs.iter_mut().find(|job| job.detect)
             {
                 // After it, none is sent on.
                 job.result = Err(err);
@@ -264,32 +268,34 @@ impl Worker {
         }
     }
 
-    /// Finds the faces of frames of which the network looks at the same.
-    fn look(&mut self, jobs: &mut [Job]) -> Result<(), DetectError> {
-        let Some(job) = jobs.iter().find(|job| job.look) else { return Ok(()) };
-        let Some(view) = job.view(&self.network, self.execution.provider)? else { return Ok(()) };
-        self.load(view, None)?;
+    /// Finds the faces in frames with the same input.
+    fn detect(&mut self, jobs: &mut [Job]) -> Result<(), DetectError> {
+        let Some(job) = jobs.iter().find(|job| job.detect) else { return Ok(()) };
+        let Some(input) = job.input_key(&self.network, self.config.provider)? else {
+            return Ok(());
+        };
+        self.load(input, None)?;
         let Self { engines, detector, .. } = self;
-        let Some(Engines { engines, .. }) = engines.last_mut() else { return Ok(()) };
+        let Some(BatchEngines { engines, .. }) = engines.last_mut() else { return Ok(()) };
         let most = engines.last().map_or(1, Engine::batch);
         for jobs in jobs.chunks_mut(most) {
-            let frames = jobs.iter().filter(|job| job.look).count();
+            let frames = jobs.iter().filter(|job| job.detect).count();
             let fitting = engines.iter_mut().find(|engine| engine.batch() >= frames);
             if let Some(engine) = fitting.filter(|_| frames > 0) {
-                detect(jobs, engine, detector)?;
+                detect_batch(jobs, engine, detector)?;
             }
         }
         Ok(())
     }
 }
 
-/// Finds the faces of one batch.
-fn detect(
+/// Finds the faces in one batch.
+fn detect_batch(
     jobs: &mut [Job],
     engine: &mut OrtEngine,
     detector: &mut Detector,
 ) -> Result<(), DetectError> {
-    for (item, job) in jobs.iter_mut().filter(|job| job.look).enumerate() {
+    for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
         let (Some(buffer), Some(format)) = (&job.buffer, &job.format) else { continue };
         let method = job.settings.parameters().scale_method;
         let start = Instant::now();
@@ -305,7 +311,7 @@ fn detect(
     let start = Instant::now();
     engine.run()?;
     let inference = start.elapsed();
-    for (item, job) in jobs.iter_mut().filter(|job| job.look).enumerate() {
+    for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
         let (Ok(timings), Some(format)) = (&mut job.result, &job.format) else { continue };
         let start = Instant::now();
         let size = (format.info.width(), format.info.height());
@@ -314,14 +320,4 @@ fn detect(
         *timings = Timings { inference, postprocess: start.elapsed(), ..*timings };
     }
     Ok(())
-}
-
-/// ONNX Runtime's messages, in the element's debug category.
-pub fn log(level: LogLevel, message: &str) {
-    match level {
-        LogLevel::Fatal | LogLevel::Error => gst::error!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Warning => gst::warning!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Info => gst::debug!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Verbose => gst::trace!(CAT, "ONNX Runtime: {message}"),
-    }
 }

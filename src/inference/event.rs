@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What happens while networks are loaded.
+
+use std::time::Duration;
+
+use ort::logging::LogLevel;
+
+use super::providers::{LoadError, Provider, ProviderError};
+use crate::model::InputSpec;
+
+/// Something that happened while a network was loaded.
+pub enum Event<'a> {
+    Log(LogLevel, &'a str),
+    /// TensorRT starts to build an engine, which takes minutes.
+    BuildStarted(&'a InputSpec),
+    /// The build took this long, and gave an engine or did not.
+    BuildFinished(Duration, Result<(), &'a LoadError>),
+    /// From now on this provider is used, because the one before cannot go on.
+    ProviderChanged(Provider, &'a ProviderError),
+}
+
+/// What is done about events. Called in whichever thread loads.
+pub type EventHandler = Box<dyn Fn(Event) + Send + Sync>;

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! ONNX Runtime's own kernels.
+
+use super::{
+    AsExported, Capabilities, ExecutionProvider, LoadError, Loaded, Network, Parallelism, Provider,
+};
+use crate::{
+    inference::{config::Precision, device},
+    model::cpu_lanes,
+};
+
+pub struct Cpu;
+
+impl ExecutionProvider for Cpu {
+    fn provider(&self) -> Provider {
+        Provider::Cpu
+    }
+
+    fn name(&self) -> &'static str {
+        "CPU"
+    }
+
+    fn remedy(&self) -> &'static str {
+        "it is part of every ONNX Runtime"
+    }
+
+    fn precisions(&self) -> &'static [Precision] {
+        &[Precision::Fp32]
+    }
+
+    fn tolerance(&self, _precision: Precision) -> f32 {
+        0.001
+    }
+
+    fn parallelism(&self, threads: usize, runs: usize) -> Parallelism {
+        let threads = match runs {
+            1 => threads,
+            // All workers run one session, and are themselves among its threads.
+            runs => runs * threads.saturating_sub(1) + 1,
+        };
+        Parallelism { threads, streams: 1 }
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            as_exported: AsExported::IfNotLoaded,
+            lanes: cpu_lanes(),
+            ..Capabilities::default()
+        }
+    }
+
+    fn load(&self, network: &Network) -> Result<Loaded, LoadError> {
+        let mut builder = network.builder(network.config.parallelism.threads)?;
+        let session = builder.commit_from_memory(network.file)?;
+        Ok(Loaded { session, device: Box::new(device::Cpu) })
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Why a network does not load, or not on one provider.
+
+use thiserror::Error;
+
+use super::Provider;
+use crate::{inference::config::Precision, retinaface::detector::EngineError};
+
+/// A network does not load or does not answer as RetinaFace does.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    #[error("ONNX Runtime rejects the network: {0}")]
+    Rejected(#[from] ort::Error),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error("the network does not run at {width}×{height} pixels: {source}")]
+    Run { width: u32, height: u32, source: EngineError },
+    #[error(
+        "the network's output {name} has {found} values for {width}×{height} pixels, where a \
+         RetinaFace has {needed} or more"
+    )]
+    Output { name: String, width: u32, height: u32, found: usize, needed: usize },
+    #[error("the network as exported takes one frame a run")]
+    Batch,
+}
+
+/// A provider cannot be used.
+#[derive(Debug, Error)]
+pub enum ProviderError {
+    #[error(
+        "this plugin was built without {provider}; build it with the cargo feature nvidia, which is \
+         on by default"
+    )]
+    LeftOut { provider: Provider },
+    #[error("the ONNX Runtime here was built without {provider}; {}", .provider.remedy())]
+    NotBuilt { provider: Provider },
+    #[error("ONNX Runtime's provider library {library} is missing; {}", .provider.remedy())]
+    Missing { provider: Provider, library: String },
+    #[error(
+        "ONNX Runtime's provider library {library} is damaged ({why}); {}", .provider.remedy()
+    )]
+    Damaged { provider: Provider, library: String, why: String },
+    #[error(
+        "{provider} does not support the precision {}: set precision to auto or fp32",
+        .precision.map(|precision| precision.to_string()).unwrap_or_default()
+    )]
+    Precision { provider: Provider, precision: Option<Precision> },
+    #[error("{provider} needs an NVIDIA GPU: {why}")]
+    NoDevice { provider: Provider, why: String },
+    #[error("TensorRT is not installed: {library} was not found in the library path")]
+    NoTensorRt { library: &'static str },
+    #[error(
+        "TensorRT has no engine for this network, size and GPU yet, and building one takes minutes: \
+         set tensorrt-build, or set execution-provider to tensorrt once"
+    )]
+    NoEngine,
+    #[error("{provider} (device {device}) does not run: {why}{}", .provider.hint(.why))]
+    Refused { provider: Provider, device: u32, why: String },
+    #[error(
+        "{provider} (device {device}) gives wrong results: their relative difference from the CPU's \
+         is {difference}, and rounding explains {tolerance} at most"
+    )]
+    Wrong { provider: Provider, device: u32, difference: f32, tolerance: f32 },
+}
+
+impl ProviderError {
+    /// For a reason that ONNX Runtime gives.
+    pub fn refused(provider: Provider, device: u32, why: &str) -> Self {
+        Self::Refused { provider, device, why: without_origin(why).to_owned() }
+    }
+
+    /// Whether a user who asked for no provider in particular should hear of it: something is there
+    /// and does not work, or a device is left idle.
+    pub fn is_unexpected(&self) -> bool {
+        match *self {
+            Self::NotBuilt { provider }
+            | Self::Missing { provider, .. }
+            | Self::NoDevice { provider, .. } => provider.leaves_device_idle(),
+            Self::LeftOut { .. } | Self::NoTensorRt { .. } | Self::NoEngine => false,
+            Self::Damaged { .. }
+            | Self::Precision { .. }
+            | Self::Refused { .. }
+            | Self::Wrong { .. } => true,
+        }
+    }
+}
+
+/// A message of ONNX Runtime without the place in its source, which comes first.
+fn without_origin(message: &str) -> &str {
+    let reason = message.split_once("[ONNXRuntimeError] : ").and_then(|(_, status)| {
+        let mut parts = status.splitn(3, " : ");
+        parts.nth(2)
+    });
+    reason.unwrap_or(message).trim()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_comes_without_its_place_in_the_source() {
+        let why = "/onnxruntime_src/onnxruntime/core/session/provider_bridge_ort.cc:2043 \
+                   onnxruntime::Provider& onnxruntime::ProviderLibrary::Get() [ONNXRuntimeError] : \
+                   1 : FAIL : Failed to load library libopenvino.so : it is missing\n";
+        assert_eq!(
+            ProviderError::refused(Provider::OpenVino, 0, why).to_string(),
+            "OpenVINO (device 0) does not run: Failed to load library libopenvino.so : it is missing"
+        );
+        let why = "out of memory";
+        assert!(
+            ProviderError::refused(Provider::Cpu, 0, why).to_string().ends_with(": out of memory")
+        );
+    }
+
+    #[test]
+    fn what_is_not_installed_is_nothing_to_warn_of() {
+        let provider = Provider::OpenVino;
+        let missing = |provider| ProviderError::Missing { provider, library: String::new() };
+        assert!(!missing(provider).is_unexpected());
+        assert!(!ProviderError::NotBuilt { provider }.is_unexpected());
+        assert!(!ProviderError::NoEngine.is_unexpected());
+        let damaged =
+            ProviderError::Damaged { provider, library: String::new(), why: String::new() };
+        assert!(damaged.is_unexpected());
+        assert!(ProviderError::refused(provider, 0, "").is_unexpected());
+    }
+}
