@@ -6,11 +6,12 @@ use gst::{prelude::*, subclass::prelude::*};
 use gst_base::subclass::prelude::*;
 use gst_video::{VideoFormat, VideoInfo};
 
-use super::canvas::{self, Area, Canvas, Ink, Lettering, Stencil};
+use super::canvas::{Area, Canvas, Ink, Lettering, Stencil};
 use crate::{
     face::Face,
+    frame::Layout,
     geometry::{Point, Rect},
-    meta,
+    gstreamer,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -79,6 +80,7 @@ impl Default for Settings {
 /// What depends on the caps alone: there is nothing left to rasterise when a frame comes.
 struct State {
     info: VideoInfo,
+    layout: Layout,
     outline_ink: Ink,
     landmark_inks: [Ink; 5],
     marks: Marks,
@@ -89,11 +91,13 @@ struct State {
 impl State {
     fn new(info: VideoInfo) -> Result<Self, gst::LoggableError> {
         let height = info.height() as f32;
+        let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
         Ok(Self {
             outline_ink: Ink::new(OUTLINE_COLOR, &info),
             landmark_inks: LANDMARK_COLORS.map(|color| Ink::new(color, &info)),
             marks: Marks::new(height)?,
             small_marks: Marks::new(height / 3.0)?,
+            layout,
             info,
         })
     }
@@ -376,7 +380,7 @@ impl BaseTransformImpl for RetinaFaceOverlay {
 
     fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = *lock(&self.settings);
-        let faces = meta::faces(buf);
+        let faces = gstreamer::faces(buf);
         if faces.is_empty()
             || !(settings.draw_boxes || settings.draw_landmarks || settings.draw_confidence)
         {
@@ -388,26 +392,27 @@ impl BaseTransformImpl for RetinaFaceOverlay {
             gst::element_imp_error!(
                 self,
                 gst::CoreError::Negotiation,
-                ["A frame came before its caps"]
+                ["Received a frame before caps"]
             );
             return Err(gst::FlowError::NotNegotiated);
         };
 
-        let mut frame = canvas::map(buf, &state.info).map_err(|err| {
+        gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
+        gstreamer::with_frame_mut(buf, &state.info, state.layout, |frame| {
+            let mut canvas = Canvas::new(frame);
+            for face in &faces {
+                draw_face(&mut canvas, face, &settings, state);
+            }
+        })
+        .map_err(|err| {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                ("Cannot draw on a frame: {err}. The element before this one gave out a frame \
-                     that does not match its caps",),
+                ("The upstream element sent a frame that does not match its caps: {err}"),
                 ["{:?}", state.info]
             );
             gst::FlowError::Error
         })?;
-        let mut canvas = Canvas::new(&mut frame);
-        gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
-        for face in &faces {
-            draw_face(&mut canvas, face, &settings, state);
-        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
