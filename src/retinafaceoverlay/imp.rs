@@ -22,13 +22,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-const DEFAULT_DRAW_BOXES: bool = true;
-const DEFAULT_DRAW_LANDMARKS: bool = true;
-const DEFAULT_DRAW_CONFIDENCE: bool = true;
-const DEFAULT_COLOR: u32 = 0xff00_e676;
-const DEFAULT_LINE_WIDTH: u32 = 0;
-
-const MAX_LINE_WIDTH: u32 = 256;
 const MAX_SIZE: i32 = 8192;
 
 const FORMATS: [VideoFormat; 13] = [
@@ -65,15 +58,19 @@ struct Settings {
     line_width: u32,
 }
 
+impl Settings {
+    const DEFAULT: Self = Self {
+        draw_boxes: true,
+        draw_landmarks: true,
+        draw_confidence: true,
+        color: 0xff00_e676,
+        line_width: 0,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            draw_boxes: DEFAULT_DRAW_BOXES,
-            draw_landmarks: DEFAULT_DRAW_LANDMARKS,
-            draw_confidence: DEFAULT_DRAW_CONFIDENCE,
-            color: DEFAULT_COLOR,
-            line_width: DEFAULT_LINE_WIDTH,
-        }
+        Self::DEFAULT
     }
 }
 
@@ -147,8 +144,52 @@ impl Marks {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, glib::Properties)]
+#[properties(wrapper_type = super::RetinaFaceOverlay)]
 pub struct RetinaFaceOverlay {
+    #[property(
+        name = "draw-boxes",
+        nick = "Draw boxes",
+        blurb = "Draw a box around each face",
+        get, set, type = bool, member = draw_boxes,
+        default = Settings::DEFAULT.draw_boxes,
+        mutable_playing,
+    )]
+    #[property(
+        name = "draw-landmarks",
+        nick = "Draw landmarks",
+        blurb = "Draw the eyes, the nose and the corners of the mouth of each face that has \
+                 landmarks, each in its own color",
+        get, set, type = bool, member = draw_landmarks,
+        default = Settings::DEFAULT.draw_landmarks,
+        mutable_playing,
+    )]
+    #[property(
+        name = "draw-confidence",
+        nick = "Draw confidence",
+        blurb = "Write the confidence of each detection, from 0.00 to 1.00, above its box",
+        get, set, type = bool, member = draw_confidence,
+        default = Settings::DEFAULT.draw_confidence,
+        mutable_playing,
+    )]
+    #[property(
+        name = "color",
+        nick = "Color",
+        blurb = "Color of the boxes and of the background of the text (big-endian ARGB)",
+        get, set, type = u32, member = color,
+        default = Settings::DEFAULT.color,
+        mutable_playing,
+    )]
+    #[property(
+        name = "line-width",
+        nick = "Line width",
+        blurb = "Width of the lines of boxes in pixels (0 = depends on the height of the frame)",
+        get, set, type = u32, member = line_width,
+        // Within i32, which drawing computes in.
+        maximum = 256,
+        default = Settings::DEFAULT.line_width,
+        mutable_playing,
+    )]
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
 }
@@ -177,7 +218,6 @@ fn draw_face(canvas: &mut Canvas, face: &Face, settings: &Settings, state: &Stat
     let Some(bounds) = bounds else { return };
     let line_width = match settings.line_width {
         0 => marks.line_width,
-        // The property's range keeps this within i32.
         width => width as i32,
     };
     let sides = if settings.draw_boxes { sides(&bounds, line_width) } else { [NOTHING; 4] };
@@ -256,74 +296,8 @@ impl ObjectSubclass for RetinaFaceOverlay {
     type ParentType = gst_base::BaseTransform;
 }
 
-impl ObjectImpl for RetinaFaceOverlay {
-    fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            vec![
-                glib::ParamSpecBoolean::builder("draw-boxes")
-                    .nick("Draw boxes")
-                    .blurb("Draw a box around each face")
-                    .default_value(DEFAULT_DRAW_BOXES)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("draw-landmarks")
-                    .nick("Draw landmarks")
-                    .blurb(
-                        "Draw the eyes, the nose and the corners of the mouth of each face that \
-                         has them, each in its own color",
-                    )
-                    .default_value(DEFAULT_DRAW_LANDMARKS)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("draw-confidence")
-                    .nick("Draw confidence")
-                    .blurb("Write above each face how sure the detector is of it, from 0 to 1")
-                    .default_value(DEFAULT_DRAW_CONFIDENCE)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("color")
-                    .nick("Color")
-                    .blurb("Color of the boxes and of the plates behind text (big-endian ARGB)")
-                    .default_value(DEFAULT_COLOR)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("line-width")
-                    .nick("Line width")
-                    .blurb("Width of a box's lines in pixels (0 = follow the height of the frame)")
-                    .maximum(MAX_LINE_WIDTH)
-                    .default_value(DEFAULT_LINE_WIDTH)
-                    .mutable_playing()
-                    .build(),
-            ]
-        });
-        &PROPERTIES
-    }
-
-    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        // GObject has checked type and range.
-        match pspec.name() {
-            "draw-boxes" => settings.draw_boxes = value.get().expect("a bool"),
-            "draw-landmarks" => settings.draw_landmarks = value.get().expect("a bool"),
-            "draw-confidence" => settings.draw_confidence = value.get().expect("a bool"),
-            "color" => settings.color = value.get().expect("a uint"),
-            "line-width" => settings.line_width = value.get().expect("a uint"),
-            _ => unimplemented!(),
-        }
-    }
-
-    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
-        match pspec.name() {
-            "draw-boxes" => settings.draw_boxes.to_value(),
-            "draw-landmarks" => settings.draw_landmarks.to_value(),
-            "draw-confidence" => settings.draw_confidence.to_value(),
-            "color" => settings.color.to_value(),
-            "line-width" => settings.line_width.to_value(),
-            _ => unimplemented!(),
-        }
-    }
-}
+#[glib::derived_properties]
+impl ObjectImpl for RetinaFaceOverlay {}
 
 impl GstObjectImpl for RetinaFaceOverlay {}
 
@@ -333,8 +307,8 @@ impl ElementImpl for RetinaFaceOverlay {
             gst::subclass::ElementMetadata::new(
                 "Face overlay",
                 "Filter/Editor/Video",
-                "Draws the faces that retinafacedetect, or any other element, has put on frames as \
-                 region of interest metas",
+                "Draws the faces that retinafacedetect, or any other element, has attached to \
+                 frames as region of interest metas",
                 "The gst-plugin-retinaface authors",
             )
         });
