@@ -103,8 +103,8 @@ fn bare(
     time: Duration,
 ) -> f64 {
     let loader = Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime");
-    let (task, cpu) = (InputSpec::new(size, strides), Config::cpu(threads));
-    let session = Session::specialised(&loader, &task, &cpu);
+    let (spec, cpu) = (InputSpec::new(size, strides), Config::cpu(threads));
+    let session = Session::specialised(&loader, &spec, &cpu);
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();

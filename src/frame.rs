@@ -15,6 +15,28 @@ pub struct Component {
     pub y_shift: u32,
 }
 
+impl Component {
+    /// Whether a plane of `size` bytes holds all samples for `width` × `height` pixels.
+    fn check(&self, width: u32, height: u32, stride: usize, size: usize) -> Result<(), FrameError> {
+        if width == 0 || height == 0 {
+            return Err(FrameError::Empty { width, height });
+        }
+        let last_row = ((height - 1) >> self.y_shift) as usize;
+        let needed = last_row.saturating_mul(stride).saturating_add(self.row_bytes(width));
+        if size < needed {
+            let plane = self.plane;
+            return Err(FrameError::Truncated { plane, width, height, needed, found: size });
+        }
+        Ok(())
+    }
+
+    /// Bytes from a row's first to the last sample for `width` pixels, which are at least one.
+    pub fn row_bytes(&self, width: u32) -> usize {
+        let last = (width.saturating_sub(1) >> self.x_shift) as usize;
+        self.offset.saturating_add(last.saturating_mul(self.step)).saturating_add(1)
+    }
+}
+
 /// What a frame's components mean.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Colour {
@@ -75,6 +97,16 @@ pub struct Layout {
     pub colour: Colour,
 }
 
+impl Layout {
+    /// The components that have samples of their own: a gray format has only one.
+    pub fn distinct(&self) -> &[Component] {
+        match self.colour {
+            Colour::Gray(_) => &self.components[..1],
+            Colour::Rgb | Colour::Yuv(..) => &self.components,
+        }
+    }
+}
+
 /// The bytes of one plane, from its first row's first byte.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plane<'a> {
@@ -98,7 +130,8 @@ pub enum FrameError {
     #[error("a frame needs at least one pixel, this one has {width}×{height}")]
     Empty { width: u32, height: u32 },
     #[error(
-        "plane {plane} of a {width}×{height} frame needs {needed} bytes, the buffer has {found}"
+        "plane {plane} of a {width}×{height} frame needs {needed} bytes, the buffer holds {found} of \
+         them"
     )]
     Truncated { plane: usize, width: u32, height: u32, needed: usize, found: usize },
 }
@@ -111,20 +144,9 @@ impl<'a> Frame<'a> {
         height: u32,
         planes: [Plane<'a>; 3],
     ) -> Result<Self, FrameError> {
-        if width == 0 || height == 0 {
-            return Err(FrameError::Empty { width, height });
-        }
-        for component in layout.components {
-            let Component { plane, offset, step, x_shift, y_shift } = component;
-            let Plane { data, stride } = planes[plane];
-            let (last_x, last_y) = ((width - 1) >> x_shift, (height - 1) >> y_shift);
-            let needed = (last_y as usize)
-                .saturating_mul(stride)
-                .saturating_add(offset + last_x as usize * step + 1);
-            if data.len() < needed {
-                let found = data.len();
-                return Err(FrameError::Truncated { plane, width, height, needed, found });
-            }
+        for component in &layout.components {
+            let Plane { data, stride } = planes[component.plane];
+            component.check(width, height, stride, data.len())?;
         }
         Ok(Self { layout, width, height, planes })
     }
@@ -146,5 +168,73 @@ impl<'a> Frame<'a> {
     pub fn row(&self, component: &Component, row: usize) -> &'a [u8] {
         let plane = &self.planes[component.plane];
         &plane.data[row * plane.stride + component.offset..]
+    }
+}
+
+/// Where a plane of a [`FrameMut`] begins. Planes share memories, and may even overlap, so they
+/// cannot be slices of their own.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PlaneMut {
+    /// Index of the memory that holds the plane.
+    pub memory: usize,
+    /// Bytes from the memory's first to the plane's first.
+    pub offset: usize,
+    /// Bytes from one row to the next.
+    pub stride: usize,
+}
+
+/// A frame to draw on, whose every sample is known to lie inside its memories.
+#[derive(Debug)]
+pub struct FrameMut<'a> {
+    layout: Layout,
+    alpha: Option<Component>,
+    width: u32,
+    height: u32,
+    memories: [&'a mut [u8]; 3],
+    planes: [PlaneMut; 3],
+}
+
+impl<'a> FrameMut<'a> {
+    /// Fails when a sample, of `alpha` too, would lie outside its memory. Unused memories may be
+    /// empty.
+    pub fn new(
+        layout: Layout,
+        alpha: Option<Component>,
+        width: u32,
+        height: u32,
+        memories: [&'a mut [u8]; 3],
+        planes: [PlaneMut; 3],
+    ) -> Result<Self, FrameError> {
+        for component in layout.components.iter().chain(&alpha) {
+            let PlaneMut { memory, offset, stride } = planes[component.plane];
+            let size = memories[memory].len().saturating_sub(offset);
+            component.check(width, height, stride, size)?;
+        }
+        Ok(Self { layout, alpha, width, height, memories, planes })
+    }
+
+    pub fn width(&self) -> u32 {
+        self.width
+    }
+
+    pub fn height(&self) -> u32 {
+        self.height
+    }
+
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Opacity, 0 to 255, in formats that have it.
+    pub fn alpha(&self) -> Option<Component> {
+        self.alpha
+    }
+
+    /// The sample in column `x` and row `y`, both counted in the component's own samples; `None`
+    /// outside the frame's memory.
+    pub fn sample(&mut self, component: &Component, x: usize, y: usize) -> Option<&mut u8> {
+        let plane = &self.planes[component.plane];
+        let index = plane.offset + y * plane.stride + x * component.step + component.offset;
+        self.memories[plane.memory].get_mut(index)
     }
 }

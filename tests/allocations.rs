@@ -51,9 +51,9 @@ fn nothing_is_allocated_for_a_frame() {
     let layout = frame::Layout::try_from(&info).expect("a format we read");
     let model = std::fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
     let model = Model::shared(&model).expect("a RetinaFace network");
-    let task = InputSpec::new((320, 320), &model.strides());
+    let spec = InputSpec::new((320, 320), &model.strides());
     let loader = Loader::new(|_, _| (), model, Box::new(|_| ())).expect("ONNX Runtime");
-    let session = loader.session(&task, &Config::cpu(1)).expect("it loads");
+    let session = loader.session(&spec, &Config::cpu(1)).expect("it loads");
     let parameters = common::parameters(0.1);
     let workers = (0..2).map(|_| {
         let mut engine = OrtEngine::new(Arc::clone(&session)).expect("it runs");

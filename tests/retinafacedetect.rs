@@ -263,27 +263,6 @@ fn messages_tell_of_faces() {
 }
 
 #[test]
-fn messages_read_as_they_were_written() {
-    common::init();
-    let face = gstretinaface::face::Face {
-        bounds: gstretinaface::geometry::Rect::new(-1.5, 2.25, 30.5, 40.0),
-        landmarks: Some(Landmarks::default()),
-        confidence: Some(0.75),
-    };
-    let detections = Detections {
-        timestamp: Some(gst::ClockTime::SECOND),
-        duration: None,
-        faces: vec![face, face],
-        ..Detections::default()
-    };
-    let structure = detections.to_structure(20, 20);
-    assert_eq!(structure.name(), "facedetect");
-    assert_eq!(Detections::try_from(structure.as_ref()), Ok(detections));
-    let foreign = gst::Structure::new_empty("level");
-    assert!(Detections::try_from(foreign.as_ref()).is_err());
-}
-
-#[test]
 fn every_size_runs() {
     for (width, height) in [(1, 1), (1, 300), (31, 33), (333, 217), (8192, 16)] {
         let samples = common::run(&format!(
@@ -418,6 +397,27 @@ fn a_network_of_fixed_size_wants_frames_of_its_size() {
     ));
     assert_eq!(samples.expect("it runs").len(), 2);
     fs::remove_file(path).expect("removed");
+}
+
+/// A C application may set what is no UTF-8; the file that is found missing then is that one.
+#[test]
+fn a_file_name_need_not_be_utf8() {
+    use std::os::unix::ffi::OsStrExt;
+
+    common::init();
+    let path = Path::new(std::ffi::OsStr::from_bytes(b"/nowhere/\xff.onnx"));
+    let pipeline =
+        gst::parse::launch("videotestsrc num-buffers=1 ! retinafacedetect name=detect ! fakesink");
+    let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("a pipeline");
+    let detect = pipeline.by_name("detect").expect("the element");
+    detect.set_property("model-file", path);
+    assert_eq!(detect.property::<std::path::PathBuf>("model-file"), path);
+    assert!(pipeline.set_state(gst::State::Paused).is_err());
+    let bus = pipeline.bus().expect("a bus");
+    let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
+    let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
+    assert!(err.error().to_string().contains("/nowhere/"), "{}", err.error());
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
 }
 
 #[test]

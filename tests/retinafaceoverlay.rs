@@ -498,7 +498,8 @@ fn a_short_buffer_is_an_error_that_the_element_survives() {
     let mut short = gst::Buffer::from_mut_slice(vec![BACKGROUND; 100]);
     meta::attach(short.make_mut(), &boxed(FACE), WIDTH, HEIGHT);
     let text = refused(&mut harness, short);
-    assert!(text.contains("100 bytes") && text.contains("9216"), "{text}");
+    // 48 rows of 64 pixels of 3 bytes.
+    assert!(text.contains("needs 9216 bytes") && text.contains("holds 100 of them"), "{text}");
 
     let element = harness.element().unwrap();
     element.set_state(gst::State::Null).unwrap();
@@ -524,7 +525,6 @@ fn a_video_meta_that_lies_is_an_error() {
         (VideoFormat::I420, WIDTH, HEIGHT, offsets, [i32::MAX, i32::MAX, i32::MAX]),
         (VideoFormat::I420, WIDTH, HEIGHT, [0, w * h, usize::MAX], strides),
         (VideoFormat::I420, WIDTH, HEIGHT, [0, w * h, w * h * 3 / 2 - 1], strides),
-        (VideoFormat::I420, WIDTH, HEIGHT * 2, offsets, strides),
         (VideoFormat::I420, WIDTH / 2, HEIGHT, offsets, strides),
         (VideoFormat::Yv12, WIDTH, HEIGHT, offsets, strides),
     ] {

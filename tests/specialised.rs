@@ -101,8 +101,8 @@ fn loader(model: &Arc<Model>) -> Loader {
 }
 
 /// The rewritten network at work on the CPU.
-fn engine(model: &Arc<Model>, task: &InputSpec) -> OrtEngine {
-    let session = Session::specialised(&loader(model), task, &Config::cpu(1));
+fn engine(model: &Arc<Model>, spec: &InputSpec) -> OrtEngine {
+    let session = Session::specialised(&loader(model), spec, &Config::cpu(1));
     OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
 }
 
@@ -116,11 +116,11 @@ fn every_set_of_strides_at_every_size() {
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let task = InputSpec::new(size, strides);
-            let original = Session::as_exported(&loader, &task, &Config::cpu(1));
+            let spec = InputSpec::new(size, strides);
+            let original = Session::as_exported(&loader, &spec, &Config::cpu(1));
             let original = OrtEngine::new(Arc::new(original.expect("it loads")));
             let mut original = original.expect("it runs");
-            let mut specialised = engine(&model, &task);
+            let mut specialised = engine(&model, &spec);
             for (index, picture) in pictures.iter().enumerate() {
                 let place = format!("picture {index}, {size:?}, strides {strides:?}");
                 let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
@@ -146,7 +146,7 @@ fn in_both_forms(
     let planes = InputSpec::new(size, &model.strides());
     let pixels = InputSpec { form: Form::Pixels(form), ..planes.clone() };
     let [planes, pixels] =
-        [planes, pixels].map(|task| faces(picture, &mut engine(model, &task), method));
+        [planes, pixels].map(|spec| faces(picture, &mut engine(model, &spec), method));
     (form, planes, pixels)
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The fields by which metas and messages tell of faces.
+//! The structure fields that describe faces, in metas and messages alike.
 
 use crate::{
     face::Landmarks,
@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// The smallest rectangle of whole pixels around `bounds` inside a frame of `width` × `height`: x,
-/// y, width, height. At least one pixel, at the nearest edge, so that no face gets lost.
+/// y, width, height. At least one pixel, at the nearest edge, so that no face is lost.
 pub fn whole_pixels(bounds: &Rect, width: u32, height: u32) -> (u32, u32, u32, u32) {
     let inside = bounds.clip(width as f32, height as f32);
     let x = (inside.x_min as u32).min(width.saturating_sub(1));
@@ -25,6 +25,7 @@ pub fn set_bounds(structure: &mut gst::StructureRef, bounds: &Rect) {
     structure.set("y_max", f64::from(bounds.y_max));
 }
 
+/// What [`set_bounds`] has set; `None` where a field is missing or no double.
 pub fn bounds(structure: &gst::StructureRef) -> Option<Rect> {
     Some(Rect {
         x_min: double(structure, "x_min")?,
@@ -42,6 +43,7 @@ pub fn set_landmarks(structure: &mut gst::StructureRef, landmarks: &Landmarks) {
     }
 }
 
+/// What [`set_landmarks`] has set; `None` where a field is missing or no double.
 pub fn landmarks(structure: &gst::StructureRef) -> Option<Landmarks> {
     let mut landmarks = Landmarks::default();
     for (name, point) in Landmarks::NAMES.iter().zip(&mut landmarks.0) {
@@ -55,4 +57,82 @@ pub fn landmarks(structure: &gst::StructureRef) -> Option<Landmarks> {
 
 pub fn double(structure: &gst::StructureRef, field: &str) -> Option<f32> {
     structure.get::<f64>(field).ok().map(|value| value as f32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// In a frame of 100×80 pixels.
+    #[test]
+    fn whole_pixels_cover_the_box_inside_the_frame() {
+        for (bounds, expected) in [
+            ((10.0, 20.0, 30.0, 40.0), (10, 20, 20, 20)),
+            // Outwards: from 10 to 31, from 20 to 41.
+            ((10.2, 20.7, 30.1, 40.9), (10, 20, 21, 21)),
+            // Cut at each edge.
+            ((-5.5, 10.0, 4.5, 20.0), (0, 10, 5, 10)),
+            ((10.0, -3.0, 20.0, 2.5), (10, 0, 10, 3)),
+            ((95.5, 70.5, 120.0, 90.0), (95, 70, 5, 10)),
+            ((-10.0, -10.0, 110.0, 90.0), (0, 0, 100, 80)),
+            // Beyond each edge: one column or row of pixels at it.
+            ((-30.0, 10.0, -10.0, 20.0), (0, 10, 1, 10)),
+            ((150.0, 10.0, 170.0, 20.0), (99, 10, 1, 10)),
+            ((10.0, -30.0, 20.0, -10.0), (10, 0, 10, 1)),
+            ((10.0, 150.0, 20.0, 170.0), (10, 79, 10, 1)),
+            // Without area, and at the last pixel's far corner.
+            ((50.0, 50.0, 50.0, 50.0), (50, 50, 1, 1)),
+            ((100.0, 80.0, 100.0, 80.0), (99, 79, 1, 1)),
+            ((f32::NAN, f32::NAN, f32::NAN, f32::NAN), (0, 0, 1, 1)),
+        ] {
+            let (x_min, y_min, x_max, y_max) = bounds;
+            let rect = Rect::new(x_min, y_min, x_max, y_max);
+            assert_eq!(whole_pixels(&rect, 100, 80), expected, "{bounds:?}");
+        }
+    }
+
+    #[test]
+    fn bounds_have_names_and_keep_their_values() {
+        gst::init().unwrap();
+        let mut structure = gst::Structure::new_empty("bounds");
+        assert_eq!(bounds(&structure), None);
+        let rect = Rect::new(-1.5, 2.25, 30.5, 40.0);
+        set_bounds(&mut structure, &rect);
+        for (name, value) in [("x_min", -1.5), ("y_min", 2.25), ("x_max", 30.5), ("y_max", 40.0)] {
+            assert_eq!(structure.get::<f64>(name), Ok(value));
+        }
+        assert_eq!(bounds(&structure), Some(rect));
+        structure.set("y_max", 40i32);
+        assert_eq!(bounds(&structure), None);
+    }
+
+    #[test]
+    fn landmarks_have_names_and_keep_their_values() {
+        gst::init().unwrap();
+        let mut structure = gst::Structure::new_empty("landmarks");
+        assert_eq!(landmarks(&structure), None);
+        let points = [(1.0, 2.0), (3.0, 4.0), (5.0, 6.0), (7.0, 8.0), (-9.5, 10.0)];
+        let points = Landmarks(points.map(|(x, y)| Point { x, y }));
+        set_landmarks(&mut structure, &points);
+        let names = [
+            "left_eye_x",
+            "left_eye_y",
+            "right_eye_x",
+            "right_eye_y",
+            "nose_x",
+            "nose_y",
+            "mouth_left_x",
+            "mouth_left_y",
+            "mouth_right_x",
+            "mouth_right_y",
+        ];
+        let values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, -9.5, 10.0];
+        for (name, value) in names.into_iter().zip(values) {
+            assert_eq!(structure.get::<f64>(name), Ok(value), "{name}");
+        }
+        assert_eq!(structure.n_fields(), 10);
+        assert_eq!(landmarks(&structure), Some(points));
+        structure.remove_field("nose_y");
+        assert_eq!(landmarks(&structure), None);
+    }
 }

@@ -1,15 +1,22 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! GStreamer's description of raw video to ours.
+//! Mapped video buffers as frames, to read or to draw on.
 
-use gst_video::{VideoColorMatrix, VideoColorRange, VideoInfo, VideoMeta};
+use std::array;
 
-use crate::frame::{Chroma, Colour, Component, Frame, FrameError, Layout, Luma, Plane};
+use gst_video::{VideoColorRange, VideoFormat, VideoFormatInfo, VideoInfo, VideoMeta};
+
+use crate::frame::{
+    Chroma, Colour, Component, Frame, FrameError, FrameMut, Layout, Luma, Plane, PlaneMut,
+};
+
+/// Kr and Kb of ITU-R BT.601, for caps that leave the matrix open.
+const BT601: (f64, f64) = (0.299, 0.114);
 
 /// The format is not 8 bit RGB, gray or YUV.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("cannot read {0:?} frames: only 8 bit RGB, gray and YUV formats")]
-pub struct UnsupportedFormat(gst_video::VideoFormat);
+#[error("unsupported format {0}: only 8 bit RGB, gray and YUV formats are supported")]
+pub struct UnsupportedFormat(VideoFormat);
 
 impl TryFrom<&VideoInfo> for Layout {
     type Error = UnsupportedFormat;
@@ -20,22 +27,15 @@ impl TryFrom<&VideoInfo> for Layout {
         if format.n_components() == 0 || format.depth().iter().any(|&bits| bits != 8) {
             return Err(unsupported);
         }
-        let component = |index: usize| Component {
-            plane: format.plane()[index] as usize,
-            offset: format.poffset()[index] as usize,
-            step: format.pixel_stride()[index] as usize,
-            x_shift: format.w_sub()[index],
-            y_shift: format.h_sub()[index],
-        };
-        let colorimetry = info.colorimetry();
-        let full_range = colorimetry.range() == VideoColorRange::Range0_255;
+        let component = |index| component(&format, index);
+        let full_range = info.colorimetry().range() == VideoColorRange::Range0_255;
         let (components, colour) = if format.is_rgb() {
             ([0, 1, 2].map(component), Colour::Rgb)
         } else if format.is_gray() {
             ([0, 0, 0].map(component), Colour::Gray(Luma::new(full_range)))
         } else if format.is_yuv() {
-            let (kr, kb) = luma_weights(colorimetry.matrix());
-            let chroma = Chroma::new(kr, kb, full_range);
+            let (kr, kb) = luma_weights(info);
+            let chroma = Chroma::new(kr as f32, kb as f32, full_range);
             ([0, 1, 2].map(component), Colour::Yuv(Luma::new(full_range), chroma))
         } else {
             return Err(unsupported);
@@ -44,24 +44,30 @@ impl TryFrom<&VideoInfo> for Layout {
     }
 }
 
-/// Kr and Kb, as gst_video_color_matrix_get_Kr_Kb(); BT.601 for what has none.
-fn luma_weights(matrix: VideoColorMatrix) -> (f32, f32) {
-    match matrix {
-        VideoColorMatrix::Fcc => (0.30, 0.11),
-        VideoColorMatrix::Bt709 => (0.2126, 0.0722),
-        VideoColorMatrix::Smpte240m => (0.212, 0.087),
-        VideoColorMatrix::Bt2020 => (0.2627, 0.0593),
-        _ => (0.299, 0.114),
+fn component(format: &VideoFormatInfo, index: usize) -> Component {
+    Component {
+        plane: format.plane()[index] as usize,
+        offset: format.poffset()[index] as usize,
+        step: format.pixel_stride()[index] as usize,
+        x_shift: format.w_sub()[index],
+        y_shift: format.h_sub()[index],
     }
+}
+
+/// Kr and Kb, the shares of red and blue in luma.
+pub fn luma_weights(info: &VideoInfo) -> (f64, f64) {
+    info.colorimetry().matrix().kr_kb().unwrap_or(BT601)
 }
 
 /// A buffer does not hold the frame that its caps promise.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum MapError {
-    #[error("the buffer's memory cannot be read: {0}")]
-    Unreadable(#[from] glib::BoolError),
-    #[error("plane {plane} has a stride of {stride} bytes; rows must follow from top to bottom")]
-    Stride { plane: usize, stride: i32 },
+    #[error("cannot map the buffer's memory: {0}")]
+    Memory(#[from] glib::BoolError),
+    #[error("the buffer's video meta describes {meta}, its caps {caps}")]
+    Meta { meta: String, caps: String },
+    #[error("plane {plane} has rows of {row} bytes, but a stride of {stride}")]
+    Stride { plane: usize, stride: i32, row: usize },
     #[error(transparent)]
     Frame(#[from] FrameError),
 }
@@ -74,50 +80,385 @@ pub fn with_frame<R>(
     layout: Layout,
     read: impl FnOnce(&Frame) -> R,
 ) -> Result<R, MapError> {
-    let meta = buffer.meta::<VideoMeta>();
-    let (offsets, strides) = match &meta {
-        Some(meta) => (meta.offset(), meta.stride()),
-        None => (info.offset(), info.stride()),
-    };
-    let maps = map_planes(buffer, offsets)?;
-    let mut planes = [Plane::default(); 3];
-    for (index, (&offset, &stride)) in offsets.iter().zip(strides).take(planes.len()).enumerate() {
-        let (map, start) = match &maps {
-            Maps::Whole(map) => (map.as_slice(), offset),
-            Maps::Planes(maps) => match &maps[index] {
-                Some((map, start)) => (map.as_slice(), *start),
-                None => continue,
-            },
-        };
-        planes[index] = Plane {
-            data: map.get(start..).unwrap_or_default(),
-            stride: usize::try_from(stride)
-                .map_err(|_| MapError::Stride { plane: index, stride })?,
-        };
+    let (memories, places) = locate(buffer, info, &layout)?;
+    let mut maps = [None, None, None];
+    match memories {
+        Memories::One => maps[0] = Some(buffer.map_readable()?),
+        Memories::PerPlane(count) => {
+            for (index, map) in maps.iter_mut().enumerate().take(count) {
+                *map = Some(buffer.map_range_readable(index..=index)?);
+            }
+        }
     }
+    let planes = places.map(|PlaneMut { memory, offset, stride }| {
+        let data = maps[memory].as_ref().and_then(|map| map.get(offset..));
+        Plane { data: data.unwrap_or_default(), stride }
+    });
     Ok(read(&Frame::new(layout, info.width(), info.height(), planes)?))
 }
 
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call")]
-enum Maps<'a> {
-    Whole(gst::BufferMap<'a, gst::buffer::Readable>),
-    /// With where in the memory the plane begins.
-    Planes([Option<(gst::MemoryMap<'a, gst::memory::Readable>, usize)>; 3]),
+/// Calls `write` with the frame in `buffer`, in place; memory that others hold too is copied first.
+pub fn with_frame_mut<R>(
+    buffer: &mut gst::BufferRef,
+    info: &VideoInfo,
+    layout: Layout,
+    write: impl FnOnce(FrameMut) -> R,
+) -> Result<R, MapError> {
+    let format = info.format_info();
+    let alpha = format.has_alpha().then(|| component(&format, 3));
+    let (memories, planes) = locate(buffer, info, &layout)?;
+    let frame =
+        |memories| FrameMut::new(layout, alpha, info.width(), info.height(), memories, planes);
+    match memories {
+        Memories::One => {
+            let mut map = buffer.map_writable()?;
+            Ok(write(frame([&mut map, &mut [], &mut []])?))
+        }
+        Memories::PerPlane(count) => {
+            for index in 0..count {
+                // Puts a copy in the place of a memory that cannot be written.
+                buffer.map_range_writable(index..=index)?;
+            }
+            let mut memories = buffer.iter_memories_mut()?;
+            let mut maps = [None, None, None];
+            for (map, memory) in maps.iter_mut().zip(&mut memories) {
+                *map = Some(memory.map_writable()?);
+            }
+            let [a, b, c] = &mut maps;
+            let slices = [a, b, c].map(|map| map.as_deref_mut().unwrap_or_default());
+            Ok(write(frame(slices)?))
+        }
+    }
 }
 
-/// Mapping a buffer of several memories as a whole would copy them into one, so where each plane
-/// has one of its own they are mapped one by one.
-fn map_planes<'a>(
-    buffer: &'a gst::BufferRef,
-    offsets: &[usize],
-) -> Result<Maps<'a>, glib::BoolError> {
-    if buffer.n_memory() != offsets.len() || offsets.len() < 2 {
-        return Ok(Maps::Whole(buffer.map_readable()?));
+/// How a buffer's memories are mapped.
+enum Memories {
+    /// As one; several would be copied together.
+    One,
+    /// One by one, where each of so many planes has a memory of its own.
+    PerPlane(usize),
+}
+
+/// Where the planes of the frame in `buffer` begin. Whether they end inside its memory is for the
+/// frame to check.
+fn locate(
+    buffer: &gst::BufferRef,
+    info: &VideoInfo,
+    layout: &Layout,
+) -> Result<(Memories, [PlaneMut; 3]), MapError> {
+    // Of several metas GStreamer takes that with the lowest id.
+    let meta = buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id());
+    let (offsets, strides) = match &meta {
+        Some(meta) => {
+            check_meta(meta, info)?;
+            (meta.offset(), meta.stride())
+        }
+        None => (info.offset(), info.stride()),
+    };
+    for component in &layout.components {
+        let (plane, row) = (component.plane, component.row_bytes(info.width()));
+        let stride = strides[plane];
+        if usize::try_from(stride).ok().is_none_or(|stride| stride < row) {
+            return Err(MapError::Stride { plane, stride, row });
+        }
     }
-    let mut maps = [None, None, None];
-    for (map, &offset) in maps.iter_mut().zip(offsets) {
-        let Some((memories, start)) = buffer.find_memory(offset..) else { continue };
-        *map = Some((buffer.peek_memory(memories.start).map_readable()?, start));
+    let count = buffer.n_memory();
+    let per_plane = count == offsets.len() && (2..=3).contains(&count);
+    let planes = array::from_fn(|plane| {
+        let offset = offsets.get(plane).copied().unwrap_or_default();
+        let stride = strides.get(plane).map_or(0, |&stride| stride.unsigned_abs() as usize);
+        let (memory, offset) = match buffer.find_memory(offset..).filter(|_| per_plane) {
+            Some((memories, skip)) => (memories.start, skip),
+            None => (0, offset),
+        };
+        PlaneMut { memory, offset, stride }
+    });
+    let memories = if per_plane { Memories::PerPlane(count) } else { Memories::One };
+    Ok((memories, planes))
+}
+
+/// What gst_video_frame_map() demands of a meta.
+fn check_meta(meta: &VideoMeta, info: &VideoInfo) -> Result<(), MapError> {
+    if meta.format() == info.format()
+        && meta.n_planes() == info.n_planes()
+        && meta.width() >= info.width()
+        && meta.height() >= info.height()
+    {
+        return Ok(());
     }
-    Ok(Maps::Planes(maps))
+    let describe = |format: VideoFormat, width, height| format!("{width}×{height} {format}");
+    Err(MapError::Meta {
+        meta: describe(meta.format(), meta.width(), meta.height()),
+        caps: describe(info.format(), info.width(), info.height()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use gst_video::{VideoColorMatrix, VideoFrameFlags};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn info(format: VideoFormat, width: u32, height: u32) -> VideoInfo {
+        gst::init().unwrap();
+        VideoInfo::builder(format, width, height).build().unwrap()
+    }
+
+    /// A buffer with these memories.
+    fn buffer(memories: &[Vec<u8>]) -> gst::Buffer {
+        let mut buffer = gst::Buffer::new();
+        for memory in memories {
+            buffer.make_mut().append_memory(gst::Memory::from_mut_slice(memory.clone()));
+        }
+        buffer
+    }
+
+    fn add_meta(buffer: &mut gst::Buffer, info: &VideoInfo, offsets: &[usize], strides: &[i32]) {
+        VideoMeta::add_full(
+            buffer.make_mut(),
+            VideoFrameFlags::empty(),
+            info.format(),
+            info.width(),
+            info.height(),
+            offsets,
+            strides,
+        )
+        .unwrap();
+    }
+
+    /// Every sample of the frame, one component after the other, row by row.
+    fn samples(buffer: &gst::Buffer, info: &VideoInfo) -> Result<Vec<u8>, MapError> {
+        let layout = Layout::try_from(info).unwrap();
+        with_frame(buffer, info, layout, |frame| {
+            let mut samples = Vec::new();
+            for component in layout.distinct() {
+                for y in 0..=(info.height() - 1) >> component.y_shift {
+                    let row = frame.row(component, y as usize);
+                    let last = (info.width() - 1) >> component.x_shift;
+                    samples.extend((0..=last as usize).map(|x| row[x * component.step]));
+                }
+            }
+            samples
+        })
+    }
+
+    /// Sets every sample of the frame, alpha too.
+    fn fill(buffer: &mut gst::Buffer, info: &VideoInfo, value: u8) -> Result<(), MapError> {
+        let layout = Layout::try_from(info).unwrap();
+        with_frame_mut(buffer.make_mut(), info, layout, |mut frame| {
+            let alpha = frame.alpha();
+            for component in layout.distinct().iter().chain(&alpha) {
+                for y in 0..=(info.height() - 1) >> component.y_shift {
+                    for x in 0..=(info.width() - 1) >> component.x_shift {
+                        *frame.sample(component, x as usize, y as usize).unwrap() = value;
+                    }
+                }
+            }
+        })
+    }
+
+    fn bytes(buffer: &gst::Buffer) -> Vec<u8> {
+        buffer.map_readable().unwrap().to_vec()
+    }
+
+    /// As in GStreamer's list of raw video formats.
+    #[test]
+    fn components_are_where_the_formats_have_them() {
+        let at = |plane, offset, step, x_shift, y_shift| Component {
+            plane,
+            offset,
+            step,
+            x_shift,
+            y_shift,
+        };
+        for (format, components) in [
+            (VideoFormat::Bgr, [at(0, 2, 3, 0, 0), at(0, 1, 3, 0, 0), at(0, 0, 3, 0, 0)]),
+            (VideoFormat::Xrgb, [at(0, 1, 4, 0, 0), at(0, 2, 4, 0, 0), at(0, 3, 4, 0, 0)]),
+            (VideoFormat::Gray8, [at(0, 0, 1, 0, 0); 3]),
+            (VideoFormat::Nv12, [at(0, 0, 1, 0, 0), at(1, 0, 2, 1, 1), at(1, 1, 2, 1, 1)]),
+            (VideoFormat::Nv21, [at(0, 0, 1, 0, 0), at(1, 1, 2, 1, 1), at(1, 0, 2, 1, 1)]),
+            (VideoFormat::I420, [at(0, 0, 1, 0, 0), at(1, 0, 1, 1, 1), at(2, 0, 1, 1, 1)]),
+            (VideoFormat::Yv12, [at(0, 0, 1, 0, 0), at(2, 0, 1, 1, 1), at(1, 0, 1, 1, 1)]),
+            (VideoFormat::Yuy2, [at(0, 0, 2, 0, 0), at(0, 1, 4, 1, 0), at(0, 3, 4, 1, 0)]),
+            (VideoFormat::Uyvy, [at(0, 1, 2, 0, 0), at(0, 0, 4, 1, 0), at(0, 2, 4, 1, 0)]),
+        ] {
+            let layout = Layout::try_from(&info(format, 8, 8)).unwrap();
+            assert_eq!(layout.components, components, "{format}");
+        }
+    }
+
+    #[test]
+    fn formats_of_more_than_8_bits_are_refused() {
+        for format in [VideoFormat::Gray16Le, VideoFormat::I42010le, VideoFormat::Rgb16] {
+            assert!(Layout::try_from(&info(format, 8, 8)).is_err(), "{format}");
+        }
+    }
+
+    #[test]
+    fn luma_weights_are_those_of_the_standards() {
+        for (matrix, weights) in [
+            (VideoColorMatrix::Bt601, (0.299, 0.114)),
+            (VideoColorMatrix::Bt709, (0.2126, 0.0722)),
+            (VideoColorMatrix::Bt2020, (0.2627, 0.0593)),
+            (VideoColorMatrix::Smpte240m, (0.212, 0.087)),
+            (VideoColorMatrix::Fcc, (0.30, 0.11)),
+            (VideoColorMatrix::Unknown, (0.299, 0.114)),
+        ] {
+            let colorimetry = gst_video::VideoColorimetry::new(
+                VideoColorRange::Range16_235,
+                matrix,
+                gst_video::VideoTransferFunction::Bt709,
+                gst_video::VideoColorPrimaries::Bt709,
+            );
+            gst::init().unwrap();
+            let info = VideoInfo::builder(VideoFormat::Nv12, 8, 8).colorimetry(&colorimetry);
+            assert_eq!(luma_weights(&info.build().unwrap()), weights, "{matrix:?}");
+        }
+    }
+
+    /// 4×3 gray pixels at offset 5 and stride 8: the last one is byte 5 + 2·8 + 3 = 24.
+    #[test]
+    fn a_frame_may_end_with_its_last_sample() {
+        let info = info(VideoFormat::Gray8, 4, 3);
+        let sized = |size| {
+            let mut buffer = buffer(&[(0..size).collect()]);
+            add_meta(&mut buffer, &info, &[5], &[8]);
+            buffer
+        };
+        let expected = [5, 6, 7, 8, 13, 14, 15, 16, 21, 22, 23, 24];
+        for size in [25, 26] {
+            let mut whole = sized(size);
+            assert_eq!(samples(&whole, &info).unwrap(), expected);
+            fill(&mut whole, &info, 99).unwrap();
+            let written = |index| if expected.contains(&index) { 99 } else { index };
+            assert_eq!(bytes(&whole), (0..size).map(written).collect::<Vec<_>>());
+        }
+        let mut short = sized(24);
+        for error in [samples(&short, &info).unwrap_err(), fill(&mut short, &info, 0).unwrap_err()]
+        {
+            let truncated =
+                FrameError::Truncated { plane: 0, width: 4, height: 3, needed: 20, found: 19 };
+            assert!(matches!(&error, MapError::Frame(err) if *err == truncated), "{error}");
+        }
+    }
+
+    #[test]
+    fn alpha_has_to_be_in_the_buffer() {
+        let info = info(VideoFormat::Rgba, 1, 1);
+        let mut short = buffer(&[vec![0; 3]]);
+        assert!(matches!(
+            fill(&mut short, &info, 1),
+            Err(MapError::Frame(FrameError::Truncated { needed: 4, found: 3, .. }))
+        ));
+    }
+
+    /// NV12 of 2×2 pixels: four luma samples, then U and V.
+    #[test]
+    fn planes_in_memories_of_their_own_stay_there() {
+        let info = info(VideoFormat::Nv12, 2, 2);
+        let mut split = buffer(&[vec![1, 2, 9, 3, 4, 9], vec![8, 5, 6]]);
+        add_meta(&mut split, &info, &[0, 7], &[3, 2]);
+        assert_eq!(samples(&split, &info).unwrap(), [1, 2, 3, 4, 5, 6]);
+
+        let other = split.copy();
+        fill(&mut split, &info, 7).unwrap();
+        assert_eq!(split.n_memory(), 2);
+        assert_eq!(bytes(&split), [7, 7, 9, 7, 7, 9, 8, 7, 7]);
+        assert_eq!(bytes(&other), [1, 2, 9, 3, 4, 9, 8, 5, 6], "shared memory was written");
+
+        let addresses = |buffer: &gst::Buffer| {
+            let address = |memory: &gst::MemoryRef| memory.map_readable().unwrap().as_ptr();
+            buffer.iter_memories().map(address).collect::<Vec<_>>()
+        };
+        let before = addresses(&split);
+        fill(&mut split, &info, 8).unwrap();
+        assert_eq!(addresses(&split), before, "memory that nobody shares was copied");
+    }
+
+    #[test]
+    fn planes_may_cross_memories() {
+        let info = info(VideoFormat::Nv12, 2, 2);
+        let mut odd = buffer(&[vec![1, 2, 9], vec![3, 4], vec![9, 5, 6]]);
+        add_meta(&mut odd, &info, &[0, 6], &[3, 2]);
+        assert_eq!(samples(&odd, &info).unwrap(), [1, 2, 3, 4, 5, 6]);
+        fill(&mut odd, &info, 7).unwrap();
+        assert_eq!(bytes(&odd), [7, 7, 9, 7, 7, 9, 7, 7]);
+    }
+
+    #[test]
+    fn of_several_metas_the_first_counts() {
+        let info = info(VideoFormat::Gray8, 2, 2);
+        let mut twice = buffer(&[vec![1, 2, 3, 4, 5, 6]]);
+        add_meta(&mut twice, &info, &[0], &[3]);
+        add_meta(&mut twice, &info, &[1], &[2]);
+        assert_eq!(samples(&twice, &info).unwrap(), [1, 2, 4, 5]);
+    }
+
+    #[test]
+    fn metas_that_contradict_the_caps_are_errors() {
+        let gray = info(VideoFormat::Gray8, 4, 4);
+        for (other, fits) in [
+            (info(VideoFormat::Gray8, 4, 4), true),
+            (info(VideoFormat::Gray8, 5, 6), true),
+            (info(VideoFormat::Gray8, 3, 4), false),
+            (info(VideoFormat::Gray8, 4, 3), false),
+            (info(VideoFormat::Bgr, 4, 4), false),
+        ] {
+            let mut buffer = buffer(&[vec![0; 64]]);
+            add_meta(&mut buffer, &other, &[0], &[other.stride()[0]]);
+            let found = samples(&buffer, &gray);
+            assert_eq!(found.is_ok(), fits, "{other:?}");
+            assert!(matches!(found, Ok(_) | Err(MapError::Meta { .. })));
+        }
+    }
+
+    #[test]
+    fn rows_have_to_fit_their_stride() {
+        let info = info(VideoFormat::Bgr, 3, 2);
+        for (stride, fits) in [(9, true), (8, false), (0, false), (-12, false)] {
+            let mut buffer = buffer(&[vec![0; 64]]);
+            add_meta(&mut buffer, &info, &[16], &[stride]);
+            let found = samples(&buffer, &info);
+            assert_eq!(found.is_ok(), fits, "{stride}");
+            assert!(matches!(found, Ok(_) | Err(MapError::Stride { plane: 0, row: 9, .. })));
+        }
+    }
+
+    proptest! {
+        /// What is accepted can be read and written to the last sample.
+        #[test]
+        fn no_meta_leads_out_of_the_memory(
+            format in prop::sample::select(vec![
+                VideoFormat::Bgr, VideoFormat::Rgba, VideoFormat::Nv12, VideoFormat::I420,
+                VideoFormat::Yuy2,
+            ]),
+            size in (1u32..12, 1u32..12),
+            memories in prop::collection::vec(0usize..200, 1..5),
+            offsets in prop::array::uniform3(prop_oneof![0usize..400, Just(usize::MAX)]),
+            strides in prop::array::uniform3(prop_oneof![
+                4 => 0i32..40,
+                1 => prop::sample::select(vec![i32::MIN, -1, i32::MAX]),
+            ]),
+        ) {
+            let info = info(format, size.0, size.1);
+            let planes = info.n_planes() as usize;
+            let memories: Vec<_> = memories.into_iter().map(|size| vec![0; size]).collect();
+            let mut buffer = buffer(&memories);
+            let added = VideoMeta::add_full(
+                buffer.make_mut(),
+                VideoFrameFlags::empty(),
+                format,
+                size.0,
+                size.1,
+                &offsets[..planes],
+                &strides[..planes],
+            );
+            prop_assume!(added.is_ok());
+            if samples(&buffer, &info).is_ok() && fill(&mut buffer, &info, 7).is_ok() {
+                let read = samples(&buffer, &info).unwrap();
+                prop_assert!(read.iter().all(|&sample| sample == 7));
+            }
+        }
+    }
 }

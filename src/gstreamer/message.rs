@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Faces as an element message on the bus.
+//! Faces as element messages on the bus.
 //!
 //! The structure is that of GStreamer's own `facedetect`, so applications that read its messages
 //! read ours: name `facedetect`, `timestamp`, `stream-time`, `running-time` and `duration` (clock
@@ -24,10 +24,10 @@ pub struct Detections {
     pub faces: Vec<Face>,
 }
 
-/// The structure tells of no faces.
+/// The structure does not describe faces.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("not a message of a face detector: {0}")]
-pub struct NoDetections(String);
+#[error("not a facedetect message: {0}")]
+pub struct InvalidMessage(String);
 
 impl Detections {
     /// For faces in a frame of `width` × `height` pixels.
@@ -43,20 +43,20 @@ impl Detections {
 }
 
 impl TryFrom<&gst::StructureRef> for Detections {
-    type Error = NoDetections;
+    type Error = InvalidMessage;
 
-    fn try_from(structure: &gst::StructureRef) -> Result<Self, NoDetections> {
+    fn try_from(structure: &gst::StructureRef) -> Result<Self, InvalidMessage> {
         if structure.name() != NAME {
-            return Err(NoDetections(format!("its name is {}", structure.name())));
+            return Err(InvalidMessage(format!("its name is {}", structure.name())));
         }
         let time = |field| {
             structure
                 .get::<Option<gst::ClockTime>>(field)
-                .map_err(|err| NoDetections(format!("{field}: {err}")))
+                .map_err(|err| InvalidMessage(format!("{field}: {err}")))
         };
         let faces = structure
             .get::<gst::List>("faces")
-            .map_err(|err| NoDetections(format!("faces: {err}")))?;
+            .map_err(|err| InvalidMessage(format!("faces: {err}")))?;
         let faces: Result<_, _> = faces.iter().map(parse_face).collect();
         Ok(Self {
             timestamp: time("timestamp")?,
@@ -84,14 +84,101 @@ fn face(face: &Face, width: u32, height: u32) -> gst::Structure {
     structure
 }
 
-fn parse_face(value: &glib::SendValue) -> Result<Face, NoDetections> {
+fn parse_face(value: &glib::SendValue) -> Result<Face, InvalidMessage> {
     let structure = value
         .get::<gst::Structure>()
-        .map_err(|err| NoDetections(format!("an entry of faces is no structure: {err}")))?;
+        .map_err(|err| InvalidMessage(format!("an entry of faces is not a structure: {err}")))?;
     Ok(Face {
         bounds: fields::bounds(&structure)
-            .ok_or_else(|| NoDetections(format!("a face has no bounds: {structure}")))?,
+            .ok_or_else(|| InvalidMessage(format!("a face has no bounds: {structure}")))?,
         landmarks: fields::landmarks(&structure),
         confidence: fields::double(&structure, "confidence"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use glib::prelude::*;
+
+    use super::*;
+    use crate::{
+        face::Landmarks,
+        geometry::{Point, Rect},
+    };
+
+    fn detections() -> Detections {
+        let face = Face {
+            bounds: Rect::new(-1.5, 2.25, 30.5, 40.0),
+            landmarks: Some(Landmarks([Point { x: 3.5, y: -4.0 }; 5])),
+            confidence: Some(0.75),
+        };
+        let plain = Face { landmarks: None, confidence: None, ..face };
+        Detections {
+            timestamp: Some(gst::ClockTime::from_seconds(1)),
+            stream_time: Some(gst::ClockTime::from_seconds(2)),
+            running_time: Some(gst::ClockTime::from_seconds(3)),
+            duration: None,
+            faces: vec![face, plain],
+        }
+    }
+
+    #[test]
+    fn messages_are_those_of_facedetect() {
+        gst::init().unwrap();
+        let structure = detections().to_structure(20, 50);
+        assert_eq!(structure.name(), "facedetect");
+        for (name, seconds) in
+            [("timestamp", Some(1)), ("stream-time", Some(2)), ("running-time", Some(3))]
+        {
+            let time = structure.get::<Option<gst::ClockTime>>(name);
+            assert_eq!(time, Ok(seconds.map(gst::ClockTime::from_seconds)), "{name}");
+        }
+        assert_eq!(structure.get::<Option<gst::ClockTime>>("duration"), Ok(None));
+        let faces = structure.get::<gst::List>("faces").unwrap();
+        let faces: Vec<_> =
+            faces.iter().map(|face| face.get::<gst::Structure>().unwrap()).collect();
+        assert_eq!(faces.len(), 2);
+        // The box clipped to 20×50: from 0 to 20, from 2 to 40.
+        for (name, value) in [("x", 0u32), ("y", 2), ("width", 20), ("height", 38)] {
+            assert_eq!(faces[0].get::<u32>(name), Ok(value), "{name}");
+        }
+        for (name, value) in [
+            ("confidence", 0.75),
+            ("x_min", -1.5),
+            ("y_max", 40.0),
+            ("nose_x", 3.5),
+            ("nose_y", -4.0),
+        ] {
+            assert_eq!(faces[0].get::<f64>(name), Ok(value), "{name}");
+        }
+        assert!(!faces[1].has_field("confidence") && !faces[1].has_field("nose_x"));
+    }
+
+    #[test]
+    fn messages_read_as_they_were_written() {
+        gst::init().unwrap();
+        let structure = detections().to_structure(20, 50);
+        assert_eq!(Detections::try_from(structure.as_ref()), Ok(detections()));
+    }
+
+    #[test]
+    fn other_messages_are_errors() {
+        gst::init().unwrap();
+        for (name, expected) in [("level", "its name is level"), ("facedetect", "faces: ")] {
+            let structure = gst::Structure::new_empty(name);
+            let error = Detections::try_from(structure.as_ref()).unwrap_err().to_string();
+            assert!(error.starts_with("not a facedetect message: "), "{error}");
+            assert!(error.contains(expected), "{error}");
+        }
+        let mut structure = detections().to_structure(20, 50);
+        // As the stock facedetect has them, without our bounds.
+        let face = gst::Structure::builder("face").field("x", 1u32).field("y", 2u32).build();
+        for (entry, expected) in
+            [(face.to_send_value(), "no bounds"), (5i32.to_send_value(), "not a structure")]
+        {
+            structure.set("faces", gst::List::new([entry]));
+            let error = Detections::try_from(structure.as_ref()).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Faces on buffers and on the bus, and GStreamer's frames as ours.
+//! Mapped video frames, and faces as buffer metas and bus messages, read and written.
 
 #[cfg(feature = "analytics")]
 mod analytics;
@@ -9,6 +9,6 @@ mod frame;
 mod message;
 mod roi;
 
-pub use frame::{MapError, UnsupportedFormat, with_frame};
-pub use message::{Detections, NoDetections};
+pub use frame::{MapError, UnsupportedFormat, luma_weights, with_frame, with_frame_mut};
+pub use message::{Detections, InvalidMessage};
 pub use roi::{attach, faces};

@@ -2,8 +2,8 @@
 
 //! Faces as `GstVideoRegionOfInterestMeta`.
 //!
-//! One meta of type `face` a face. Its rectangle is whole pixels inside the frame; what that loses
-//! is in its params, three structures:
+//! One meta of type `face` per face. Its rectangle is whole pixels inside the frame; the exact values
+//! are in its params, three structures:
 //!
 //! - `detection`, as DL Streamer writes it: `x_min`, `x_max`, `y_min`, `y_max` (doubles, fractions
 //!   of the frame's width and height, 0 to 1), `confidence` (double), `label_id` (int),
@@ -29,7 +29,7 @@ const ROI_TYPE: &str = "face";
 /// DL Streamer's `GVA::Tensor::Precision::FP32`.
 const PRECISION_FP32: i32 = 10;
 
-/// Puts `face` on a buffer that holds a frame of `width` × `height` pixels.
+/// Attaches `face` to a buffer that holds a frame of `width` × `height` pixels.
 ///
 /// A face of which less than a pixel lies inside the frame still gets a rectangle of one pixel at
 /// the nearest edge, so that every face found has a meta.
@@ -51,8 +51,8 @@ pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32)
     }
 }
 
-/// The faces on a buffer, whoever attached them: every region of interest of type `face`, with as
-/// much as its params tell.
+/// The faces on a buffer, whoever attached them: every region of interest of type `face`. Without
+/// a param `bounds`, the face has the meta's rectangle.
 pub fn faces(buffer: &gst::BufferRef) -> Vec<Face> {
     buffer
         .iter_meta::<VideoRegionOfInterestMeta>()
@@ -99,4 +99,81 @@ fn tensor(landmarks: &Landmarks, bounds: &Rect) -> gst::Structure {
         .build();
     fields::set_landmarks(&mut structure, landmarks);
     structure
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::geometry::Point;
+
+    const FRAME: (u32, u32) = (100, 80);
+
+    /// 60 wide and 70 high; reaches beyond the frame's left and lower edges.
+    fn face() -> Face {
+        let points = [(20.0, 55.0), (50.0, 90.0), (-10.0, 20.0), (5.0, 37.5), (65.0, 107.5)];
+        Face {
+            bounds: Rect::new(-10.0, 20.0, 50.0, 90.0),
+            landmarks: Some(Landmarks(points.map(|(x, y)| Point { x, y }))),
+            confidence: Some(0.75),
+        }
+    }
+
+    fn with(face: &Face) -> gst::Buffer {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        attach(buffer.make_mut(), face, FRAME.0, FRAME.1);
+        buffer
+    }
+
+    #[test]
+    fn detection_is_the_box_as_fractions_of_the_frame() {
+        let buffer = with(&face());
+        let meta = buffer.meta::<VideoRegionOfInterestMeta>().unwrap();
+        assert_eq!(meta.roi_type(), "face");
+        assert_eq!(meta.rect(), (0, 20, 50, 60));
+        let detection = meta.param("detection").unwrap();
+        // Clipped: from 0 to 50 of 100, from 20 to 80 of 80.
+        for (name, value) in
+            [("x_min", 0.0), ("x_max", 0.5), ("y_min", 0.25), ("y_max", 1.0), ("confidence", 0.75)]
+        {
+            assert_eq!(detection.get::<f64>(name), Ok(value), "{name}");
+        }
+        assert_eq!(detection.get::<i32>("label_id"), Ok(0));
+        assert_eq!(detection.get::<&str>("label"), Ok("face"));
+    }
+
+    #[test]
+    fn landmarks_are_a_tensor_of_fractions_of_the_box() {
+        let buffer = with(&face());
+        let meta = buffer.meta::<VideoRegionOfInterestMeta>().unwrap();
+        let landmarks = meta.param("landmarks").unwrap();
+        assert_eq!(landmarks.get::<&str>("format"), Ok("landmark_points"));
+        assert_eq!(landmarks.get::<i32>("precision"), Ok(10));
+        let dims = landmarks.get::<gst::Array>("dims").unwrap();
+        let dims: Vec<u32> = dims.iter().map(|dim| dim.get().unwrap()).collect();
+        assert_eq!(dims, [5, 2]);
+        let tensor = landmarks.get::<glib::Variant>("data_buffer").unwrap();
+        let bytes = tensor.fixed_array::<u8>().unwrap();
+        // (x + 10) / 60, (y - 20) / 70.
+        let points = [0.5f32, 0.5, 1.0, 1.0, 0.0, 0.0, 0.25, 0.25, 1.25, 1.25];
+        assert_eq!(bytes, points.map(f32::to_ne_bytes).concat());
+    }
+
+    #[test]
+    fn faces_read_as_they_were_attached() {
+        let plain = Face { landmarks: None, confidence: None, ..face() };
+        for face in [face(), plain] {
+            assert_eq!(faces(&with(&face)), [face]);
+        }
+    }
+
+    #[test]
+    fn faces_of_other_elements_have_their_rectangle() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        VideoRegionOfInterestMeta::add(buffer.make_mut(), "car", (1, 2, 3, 4));
+        VideoRegionOfInterestMeta::add(buffer.make_mut(), "face", (10, 20, 30, 40));
+        let face = Face { bounds: Rect::new(10.0, 20.0, 40.0, 60.0), ..Face::default() };
+        assert_eq!(faces(&buffer), [face]);
+    }
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    fs, io, slice,
+    fs, io,
+    path::PathBuf,
+    slice,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
     time::Instant,
@@ -15,7 +17,9 @@ use gst_base::{
 
 use super::{
     mode::Mode,
-    settings::{self, ExecutionProvider, LiveSettings, Messages, Settings},
+    settings::{
+        ExecutionProvider, LiveSettings, Messages, Precision, ScaleMethod, Settings, Strides,
+    },
     stats::Stats,
     worker::{self, DetectError, Format, Job, Network},
 };
@@ -100,10 +104,225 @@ impl Default for Output {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, glib::Properties)]
+#[properties(wrapper_type = super::RetinaFaceDetect)]
 pub struct RetinaFaceDetect {
+    #[property(
+        name = "model-file",
+        nick = "Model file",
+        blurb = "ONNX file with a RetinaFace network of the PyTorch or InsightFace family (unset \
+                 = built-in mobilenet0.25 network)",
+        get, set, type = Option<PathBuf>, member = model_file, nullable,
+        mutable_ready,
+    )]
+    #[property(
+        name = "strides",
+        nick = "Strides",
+        blurb = "Feature pyramid levels to run, joined by +: lower strides find smaller faces \
+                 and take longer. Levels that the network does not have are ignored",
+        get, set, type = Strides, member = strides,
+        default = Settings::DEFAULT.strides,
+        mutable_ready,
+    )]
+    #[property(
+        name = "execution-provider",
+        nick = "Execution provider",
+        blurb = "ONNX Runtime execution provider that runs the network. If the one selected does \
+                 not work, that is an error; auto falls back to the next, and warns about one \
+                 that is installed but broken",
+        get, set, type = ExecutionProvider, member = execution_provider,
+        mutable_ready,
+        builder(Settings::DEFAULT.execution_provider)
+    )]
+    #[property(
+        name = "device-id",
+        nick = "Device ID",
+        blurb = "CUDA index of the GPU to use (cuda and tensorrt)",
+        get, set, type = u32, member = device_id,
+        maximum = i32::MAX as u32,
+        default = Settings::DEFAULT.device_id,
+        mutable_ready,
+    )]
+    #[property(
+        name = "precision",
+        nick = "Precision",
+        blurb = "Precision to run the network in. auto is TF32 on cuda, fp16 on tensorrt and \
+                 fp32 elsewhere. bf16 on openvino is about twice as fast on CPUs with native \
+                 support, and shifts the boxes of small faces by up to a pixel",
+        get, set, type = Precision, member = precision,
+        mutable_ready,
+        builder(Settings::DEFAULT.precision)
+    )]
+    #[property(
+        name = "threads",
+        nick = "Threads",
+        blurb = "Number of CPU threads per frame (0 = one per core, or 1 with several frames in \
+                 flight)",
+        get, set, type = u32, member = threads,
+        maximum = 1024,
+        default = Settings::DEFAULT.threads,
+        mutable_ready,
+    )]
+    #[property(
+        name = "in-flight",
+        nick = "Frames in flight",
+        blurb = "Number of frames processed in parallel (0 = one per core, or 1 in live \
+                 pipelines). 1 runs in the streaming thread and adds no latency; more use \
+                 threads of their own and queue as many frames again, for the highest throughput",
+        get, set, type = u32, member = in_flight,
+        maximum = 64,
+        default = Settings::DEFAULT.in_flight,
+        mutable_ready,
+    )]
+    #[property(
+        name = "batch-size",
+        nick = "Batch size",
+        blurb = "Maximum number of frames per inference, at most in-flight (0 = 8 on cuda and \
+                 tensorrt, 1 elsewhere). Frames that are already waiting are batched; none is \
+                 held back to fill a batch",
+        get, set, type = u32, member = batch_size,
+        maximum = 64,
+        default = Settings::DEFAULT.batch_size,
+        mutable_ready,
+    )]
+    #[property(
+        name = "cuda-graphs",
+        nick = "CUDA graphs",
+        blurb = "Capture inference as a CUDA graph and replay it, if the whole network runs on \
+                 the GPU (cuda and tensorrt)",
+        get, set, type = bool, member = cuda_graphs,
+        default = Settings::DEFAULT.cuda_graphs,
+        mutable_ready,
+    )]
+    #[property(
+        name = "tensorrt-build",
+        nick = "TensorRT build",
+        blurb = "Allow execution-provider=auto to build TensorRT engines that are not cached \
+                 yet. This takes minutes, with progress messages on the bus; \
+                 execution-provider=tensorrt always builds them",
+        get, set, type = bool, member = tensorrt_build,
+        default = Settings::DEFAULT.tensorrt_build,
+        mutable_ready,
+    )]
     settings: Mutex<Settings>,
+    #[property(
+        name = "scale",
+        nick = "Scale",
+        blurb = "Scale factor from the frame to the network's input: below 1 is faster, above 1 \
+                 finds smaller faces (raise max-size as well)",
+        get, set, type = f64, member = scale,
+        minimum = 0.05, maximum = 4.0,
+        default = LiveSettings::DEFAULT.scale,
+        mutable_playing,
+    )]
+    #[property(
+        name = "max-size",
+        nick = "Maximum size",
+        blurb = "Maximum width and height of the network's input in pixels, applied after scale, \
+                 keeping the aspect ratio (0 = unlimited)",
+        get, set, type = u32, member = max_size,
+        maximum = 8192,
+        default = LiveSettings::DEFAULT.max_size,
+        mutable_playing,
+    )]
+    #[property(
+        name = "scale-method",
+        nick = "Scale method",
+        blurb = "Method to scale frames to the size of the network's input",
+        get, set, type = ScaleMethod, member = scale_method,
+        mutable_playing,
+        builder(LiveSettings::DEFAULT.scale_method)
+    )]
+    #[property(
+        name = "score-threshold",
+        nick = "Score threshold",
+        blurb = "Confidence above which a detection is reported as a face",
+        get, set, type = f64, member = score_threshold,
+        minimum = 0.0, maximum = 1.0,
+        default = LiveSettings::DEFAULT.score_threshold,
+        mutable_playing,
+    )]
+    #[property(
+        name = "iou-threshold",
+        nick = "IoU threshold",
+        blurb = "Intersection over union of two boxes above which non-maximum suppression drops \
+                 the one with lower confidence",
+        get, set, type = f64, member = iou_threshold,
+        minimum = 0.0, maximum = 1.0,
+        default = LiveSettings::DEFAULT.iou_threshold,
+        mutable_playing,
+    )]
+    #[property(
+        name = "max-detections",
+        nick = "Maximum detections",
+        blurb = "Maximum number of faces per frame, those with the highest confidence",
+        get, set, type = u32, member = max_detections,
+        minimum = 1, maximum = 100_000,
+        default = LiveSettings::DEFAULT.max_detections,
+        mutable_playing,
+    )]
+    #[property(
+        name = "min-face-size",
+        nick = "Minimum face size",
+        blurb = "Minimum width and height of a face's box, in frame pixels",
+        get, set, type = u32, member = min_face_size,
+        maximum = 8192,
+        default = LiveSettings::DEFAULT.min_face_size,
+        mutable_playing,
+    )]
+    #[property(
+        name = "max-face-size",
+        nick = "Maximum face size",
+        blurb = "Maximum width and height of a face's box, in frame pixels (0 = unlimited)",
+        get, set, type = u32, member = max_face_size,
+        maximum = 8192,
+        default = LiveSettings::DEFAULT.max_face_size,
+        mutable_playing,
+    )]
+    #[property(
+        name = "largest-only",
+        nick = "Largest only",
+        blurb = "Report only the face with the largest box",
+        get, set, type = bool, member = largest_only,
+        default = LiveSettings::DEFAULT.largest_only,
+        mutable_playing,
+    )]
+    #[property(
+        name = "margin",
+        nick = "Margin",
+        blurb = "Enlarge boxes on each side by this fraction of their width and height",
+        get, set, type = f64, member = margin,
+        minimum = 0.0, maximum = 10.0,
+        default = LiveSettings::DEFAULT.margin,
+        mutable_playing,
+    )]
+    #[property(
+        name = "inference-interval",
+        nick = "Inference interval",
+        blurb = "Run the network on every nth frame only; the other frames pass through without \
+                 faces",
+        get, set, type = u32, member = inference_interval,
+        minimum = 1,
+        default = LiveSettings::DEFAULT.inference_interval,
+        mutable_playing,
+    )]
+    #[property(
+        name = "messages",
+        nick = "Messages",
+        blurb = "When to post a \"facedetect\" element message with the faces of a frame",
+        get, set, type = Messages, member = messages,
+        mutable_playing,
+        builder(LiveSettings::DEFAULT.messages)
+    )]
+    live_settings: Mutex<LiveSettings>,
     state: Mutex<Option<State>>,
+    #[property(
+        name = "active-execution-provider",
+        nick = "Active execution provider",
+        blurb = "Execution provider that runs the network (null before the first caps)",
+        get = |imp: &Self| lock(&imp.output).provider.map(|p| ExecutionProvider::from(p).nick()),
+        type = Option<String>,
+    )]
     output: Mutex<Output>,
 }
 
@@ -210,7 +429,7 @@ impl RetinaFaceDetect {
             }
             None => return Ok(()),
         };
-        let settings = lock(&self.settings).live;
+        let settings = *lock(&self.live_settings);
         let format = Arc::new(format);
         let mode = match mode {
             Some(Mode::Inline(inline)) => {
@@ -321,7 +540,7 @@ impl RetinaFaceDetect {
         let segment = self.obj().segment();
         let segment = segment.downcast_ref::<gst::ClockTime>();
         job.arrival = Instant::now();
-        job.settings = lock(&self.settings).live;
+        job.settings = *lock(&self.live_settings);
         job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
         job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
         job.detect = detect;
@@ -441,24 +660,32 @@ impl ObjectSubclass for RetinaFaceDetect {
     type ParentType = gst_base::BaseTransform;
 }
 
+// By hand for `stats` alone: gst::Structure has no HasParamSpec, which the derive macro needs.
 impl ObjectImpl for RetinaFaceDetect {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(settings::specifications);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
+                .nick("Statistics")
+                .blurb(
+                    "Since the last start: number of frames processed and of faces found; mean, \
+                     median and 99th percentile, in milliseconds, of each stage and of the time \
+                     that frames spend in the element",
+                )
+                .read_only()
+                .build();
+            [RetinaFaceDetect::derived_properties(), &[stats]].concat()
+        });
         &PROPERTIES
     }
 
-    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(value, pspec);
+    fn set_property(&self, id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        self.derived_set_property(id, value, pspec);
     }
 
-    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+    fn property(&self, id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "stats" => lock(&self.output).stats.to_structure().to_value(),
-            "active-execution-provider" => {
-                let provider = lock(&self.output).provider.map(ExecutionProvider::from);
-                provider.map(|provider| provider.nick()).to_value()
-            }
-            _ => lock(&self.settings).get(pspec),
+            _ => self.derived_property(id, pspec),
         }
     }
 }
@@ -631,7 +858,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
         let Some(buffer) = self.take_queued_buffer() else {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
-        let interval = u64::from(lock(&self.settings).live.inference_interval.max(1));
+        let interval = u64::from(lock(&self.live_settings).inference_interval.max(1));
         let (format, mode, detect) = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;

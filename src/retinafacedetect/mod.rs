@@ -10,20 +10,24 @@ mod settings;
 mod stats;
 mod worker;
 
-pub use settings::{Messages, ScaleMethod, Strides};
+pub use settings::{ExecutionProvider, Messages, Precision, ScaleMethod, Strides};
 
 glib::wrapper! {
-    /// Finds faces in raw video; see `gst-inspect-1.0 retinafacedetect`.
+    /// Detects faces in raw video; see `gst-inspect-1.0 retinafacedetect`.
     pub struct RetinaFaceDetect(ObjectSubclass<imp::RetinaFaceDetect>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object;
 }
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
-    {
-        ScaleMethod::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
-        Strides::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
-        Messages::static_type().mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    for kind in [
+        ExecutionProvider::static_type(),
+        Messages::static_type(),
+        Precision::static_type(),
+        ScaleMethod::static_type(),
+        Strides::static_type(),
+    ] {
+        kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }
     gst::Element::register(
         Some(plugin),

@@ -4,90 +4,14 @@
 //!
 //! tiny-skia and ab_glyph turn shapes and text into coverage masks, once per frame size. What is
 //! here is the part they cannot do: mixing a colour into video formats. One routine serves all of
-//! them, as `VideoFormatInfo` tells where each component's samples are and how many pixels one
-//! sample stands for.
+//! them: a frame's layout says where each component's samples are and how many pixels one sample
+//! stands for.
 
 use ab_glyph::{Font, FontRef, InvalidFont, PxScale, ScaleFont};
-use gst_video::{VideoFrameRef, VideoInfo, VideoMeta, prelude::*};
+use gst_video::VideoInfo;
 use tiny_skia::{FillRule, Mask, PathBuilder, Transform};
 
-/// Why the pixels of a buffer cannot be drawn on.
-#[derive(Debug, PartialEq, thiserror::Error)]
-pub enum MapError {
-    #[error("the buffer holds {size} bytes where its caps need {needed}")]
-    TooSmall { size: usize, needed: usize },
-    #[error("the buffer's video meta says {meta}, its caps say {caps}")]
-    WrongMeta { meta: String, caps: String },
-    #[error("plane {plane} of the frame reaches beyond its memory")]
-    Overrun { plane: usize },
-    #[error("the buffer's memory cannot be mapped for writing")]
-    NotMappable,
-}
-
-/// Maps a frame for writing, once it is certain that all of it lies inside the buffer's memory:
-/// GStreamer trusts the strides and offsets of a `GstVideoMeta` unseen.
-pub fn map<'a>(
-    buffer: &'a mut gst::BufferRef,
-    info: &VideoInfo,
-) -> Result<VideoFrameRef<&'a mut gst::BufferRef>, MapError> {
-    // Of several metas, gst_video_frame_map() takes the one with the lowest id.
-    match buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id()) {
-        Some(meta) => check_meta(buffer, &meta, info)?,
-        None if buffer.size() < info.size() => {
-            return Err(MapError::TooSmall { size: buffer.size(), needed: info.size() });
-        }
-        None => {}
-    }
-    VideoFrameRef::from_buffer_ref_writable(buffer, info).map_err(|_| MapError::NotMappable)
-}
-
-fn check_meta(buffer: &gst::BufferRef, meta: &VideoMeta, info: &VideoInfo) -> Result<(), MapError> {
-    let format = info.format_info();
-    if meta.format() != info.format()
-        || meta.n_planes() != info.n_planes()
-        || meta.width() < info.width()
-        || meta.height() < info.height()
-    {
-        let describe = |format: gst_video::VideoFormat, width, height| {
-            format!("{width}×{height} pixels of {format}")
-        };
-        return Err(MapError::WrongMeta {
-            meta: describe(meta.format(), meta.width(), meta.height()),
-            caps: describe(info.format(), info.width(), info.height()),
-        });
-    }
-
-    for component in 0..format.n_components() as u8 {
-        let index = usize::from(component);
-        let plane = format.plane()[index] as usize;
-        let samples = format.scale_width(component, meta.width()).saturating_sub(1) as usize;
-        let row =
-            format.poffset()[index] as usize + samples * format.pixel_stride()[index] as usize + 1;
-        let rows = format.scale_height(component, meta.height());
-
-        let fits = u32::try_from(meta.stride()[plane])
-            .ok()
-            .filter(|&stride| row <= stride as usize)
-            // In u32, as gstreamer-rs computes the plane's length.
-            .and_then(|stride| stride.checked_mul(rows))
-            .is_some_and(|length| length as usize <= available(buffer, meta.offset()[plane]));
-        if !fits {
-            return Err(MapError::Overrun { plane });
-        }
-    }
-    Ok(())
-}
-
-/// How many bytes follow `offset` in the memory that holds it, which is all that gets mapped.
-fn available(buffer: &gst::BufferRef, offset: usize) -> usize {
-    if offset >= buffer.size() {
-        return 0;
-    }
-    buffer
-        .find_memory(offset..=offset)
-        .map(|(memories, skip)| buffer.peek_memory(memories.start).size().saturating_sub(skip))
-        .unwrap_or(0)
-}
+use crate::{frame::FrameMut, gstreamer::luma_weights};
 
 /// Whole pixels, from `left`, `top` up to but without `right`, `bottom`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -139,7 +63,7 @@ impl Area {
 /// A colour as a video format writes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ink {
-    samples: [u8; 4],
+    samples: [u8; 3],
     alpha: u32,
 }
 
@@ -153,14 +77,13 @@ impl Ink {
         let parts = if info.is_rgb() {
             [r, g, b]
         } else {
-            // BT.601 where the caps leave the matrix open.
-            let (kr, kb) = colorimetry.matrix().kr_kb().unwrap_or((0.299, 0.114));
+            let (kr, kb) = luma_weights(info);
             let y = kr * r + (1.0 - kr - kb) * g + kb * b;
             [y, (b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr))]
         };
 
         let (offset, scale) = info.format_info().range_offsets(colorimetry.range());
-        let mut samples = [u8::MAX; 4];
+        let mut samples = [0; 3];
         for (index, part) in parts.into_iter().enumerate() {
             let value = f64::from(offset[index]) + f64::from(scale[index]) * part;
             samples[index] = value.round() as u8;
@@ -254,51 +177,16 @@ impl Lettering {
     }
 }
 
-/// Where the samples of one component are.
-#[derive(Clone, Copy)]
-struct Component {
-    plane: usize,
-    offset: usize,
-    step: usize,
-    stride: usize,
-    x_shift: u32,
-    y_shift: u32,
-}
-
-impl Component {
-    fn index(&self, x: i32, y: i32) -> usize {
-        y as usize * self.stride + x as usize * self.step + self.offset
-    }
-}
-
-/// The pixels of a mapped frame.
+/// A frame to draw on.
 pub struct Canvas<'a> {
-    planes: [&'a mut [u8]; 4],
-    components: [Option<Component>; 4],
-    has_alpha: bool,
+    frame: FrameMut<'a>,
     area: Area,
 }
 
 impl<'a> Canvas<'a> {
-    pub fn new(frame: &'a mut VideoFrameRef<&mut gst::BufferRef>) -> Self {
-        let format = frame.format_info();
-        let components = std::array::from_fn(|index| {
-            let plane = *format.plane().get(index)? as usize;
-            Some(Component {
-                plane,
-                offset: format.poffset()[index] as usize,
-                step: format.pixel_stride()[index] as usize,
-                stride: frame.plane_stride()[plane] as usize,
-                x_shift: format.w_sub()[index],
-                y_shift: format.h_sub()[index],
-            })
-        });
-        Self {
-            components,
-            has_alpha: format.has_alpha(),
-            area: Area::new(0, 0, frame.width() as i32, frame.height() as i32),
-            planes: frame.planes_data_mut(),
-        }
+    pub fn new(frame: FrameMut<'a>) -> Self {
+        let area = Area::new(0, 0, frame.width() as i32, frame.height() as i32);
+        Self { frame, area }
     }
 
     /// All of the frame.
@@ -340,15 +228,19 @@ impl<'a> Canvas<'a> {
     /// A sample gets the mean coverage of its pixels, and is visited once however many areas touch
     /// it: shapes that adjoin inside a chroma sample leave no seam there.
     fn blend(&mut self, areas: &[Area], ink: &Ink, coverage: impl Fn(i32, i32) -> u8) {
-        let alpha_component = self.components[3].filter(|_| self.has_alpha);
-        for (component_index, component) in self.components.into_iter().flatten().enumerate() {
-            let Component { plane, x_shift, y_shift, .. } = component;
-            for (area_index, area) in areas.iter().enumerate() {
+        let (layout, alpha) = (*self.frame.layout(), self.frame.alpha());
+        let colours = layout.distinct().iter().zip(ink.samples);
+        let colours = colours.map(|(component, new)| (component, new, alpha));
+        // Last, as the colours depend on what it was.
+        let opacity = alpha.iter().map(|component| (component, u8::MAX, None));
+        for (component, new, alpha) in colours.chain(opacity) {
+            let (x_shift, y_shift) = (component.x_shift, component.y_shift);
+            for (index, area) in areas.iter().enumerate() {
                 let area = area.intersection(&self.area);
                 if area.is_empty() {
                     continue;
                 }
-                let seen = &areas[..area_index];
+                let seen = &areas[..index];
                 for (x, y) in area.subsampled(x_shift, y_shift).pixels() {
                     if seen.iter().any(|area| area.subsampled(x_shift, y_shift).contains(x, y)) {
                         continue;
@@ -360,19 +252,18 @@ impl<'a> Canvas<'a> {
                         .fold((0, 0), |(sum, n), (x, y)| (sum + u32::from(coverage(x, y)), n + 1));
                     let mut weight = covered * ink.alpha / (pixels * 255);
 
+                    let (x, y) = (x as usize, y as usize);
                     // Over a translucent pixel, the ink's share of the colour is its share of the
-                    // opacity that results. Alpha itself comes last, so what is read here is old.
-                    if let Some(alpha) = alpha_component
-                        && component_index < 3
-                        && let Some(&below) = self.planes[alpha.plane].get(alpha.index(x, y))
+                    // opacity that results.
+                    if let Some(alpha) = alpha
+                        && let Some(&mut below) = self.frame.sample(&alpha, x, y)
                     {
                         let opacity = 255 * weight + u32::from(below) * (255 - weight);
                         weight = (255 * 255 * weight).checked_div(opacity).unwrap_or(0);
                     }
 
-                    if let Some(sample) = self.planes[plane].get_mut(component.index(x, y)) {
-                        let (old, new) =
-                            (u32::from(*sample), u32::from(ink.samples[component_index]));
+                    if let Some(sample) = self.frame.sample(component, x, y) {
+                        let (old, new) = (u32::from(*sample), u32::from(new));
                         *sample = ((old * (255 - weight) + new * weight + 127) / 255) as u8;
                     }
                 }
@@ -384,12 +275,13 @@ impl<'a> Canvas<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{frame::Layout, gstreamer::with_frame_mut};
 
     fn drawn(info: &VideoInfo, draw: impl Fn(&mut Canvas)) -> Vec<u8> {
         let mut buffer = gst::Buffer::from_mut_slice(vec![0; info.size()]);
-        let mut frame = map(buffer.make_mut(), info).unwrap();
-        draw(&mut Canvas::new(&mut frame));
-        drop(frame);
+        let layout = Layout::try_from(info).unwrap();
+        with_frame_mut(buffer.make_mut(), info, layout, |frame| draw(&mut Canvas::new(frame)))
+            .unwrap();
         buffer.map_readable().unwrap().to_vec()
     }
 

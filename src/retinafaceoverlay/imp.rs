@@ -6,11 +6,12 @@ use gst::{prelude::*, subclass::prelude::*};
 use gst_base::subclass::prelude::*;
 use gst_video::{VideoFormat, VideoInfo};
 
-use super::canvas::{self, Area, Canvas, Ink, Lettering, Stencil};
+use super::canvas::{Area, Canvas, Ink, Lettering, Stencil};
 use crate::{
     face::Face,
+    frame::Layout,
     geometry::{Point, Rect},
-    meta,
+    gstreamer,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -21,13 +22,6 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-const DEFAULT_DRAW_BOXES: bool = true;
-const DEFAULT_DRAW_LANDMARKS: bool = true;
-const DEFAULT_DRAW_CONFIDENCE: bool = true;
-const DEFAULT_COLOR: u32 = 0xff00_e676;
-const DEFAULT_LINE_WIDTH: u32 = 0;
-
-const MAX_LINE_WIDTH: u32 = 256;
 const MAX_SIZE: i32 = 8192;
 
 const FORMATS: [VideoFormat; 13] = [
@@ -64,21 +58,26 @@ struct Settings {
     line_width: u32,
 }
 
+impl Settings {
+    const DEFAULT: Self = Self {
+        draw_boxes: true,
+        draw_landmarks: true,
+        draw_confidence: true,
+        color: 0xff00_e676,
+        line_width: 0,
+    };
+}
+
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            draw_boxes: DEFAULT_DRAW_BOXES,
-            draw_landmarks: DEFAULT_DRAW_LANDMARKS,
-            draw_confidence: DEFAULT_DRAW_CONFIDENCE,
-            color: DEFAULT_COLOR,
-            line_width: DEFAULT_LINE_WIDTH,
-        }
+        Self::DEFAULT
     }
 }
 
 /// What depends on the caps alone: there is nothing left to rasterise when a frame comes.
 struct State {
     info: VideoInfo,
+    layout: Layout,
     outline_ink: Ink,
     landmark_inks: [Ink; 5],
     marks: Marks,
@@ -89,11 +88,13 @@ struct State {
 impl State {
     fn new(info: VideoInfo) -> Result<Self, gst::LoggableError> {
         let height = info.height() as f32;
+        let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
         Ok(Self {
             outline_ink: Ink::new(OUTLINE_COLOR, &info),
             landmark_inks: LANDMARK_COLORS.map(|color| Ink::new(color, &info)),
             marks: Marks::new(height)?,
             small_marks: Marks::new(height / 3.0)?,
+            layout,
             info,
         })
     }
@@ -143,8 +144,52 @@ impl Marks {
     }
 }
 
-#[derive(Default)]
+#[derive(Default, glib::Properties)]
+#[properties(wrapper_type = super::RetinaFaceOverlay)]
 pub struct RetinaFaceOverlay {
+    #[property(
+        name = "draw-boxes",
+        nick = "Draw boxes",
+        blurb = "Draw a box around each face",
+        get, set, type = bool, member = draw_boxes,
+        default = Settings::DEFAULT.draw_boxes,
+        mutable_playing,
+    )]
+    #[property(
+        name = "draw-landmarks",
+        nick = "Draw landmarks",
+        blurb = "Draw the eyes, the nose and the corners of the mouth of each face that has \
+                 landmarks, each in its own color",
+        get, set, type = bool, member = draw_landmarks,
+        default = Settings::DEFAULT.draw_landmarks,
+        mutable_playing,
+    )]
+    #[property(
+        name = "draw-confidence",
+        nick = "Draw confidence",
+        blurb = "Write the confidence of each detection, from 0.00 to 1.00, above its box",
+        get, set, type = bool, member = draw_confidence,
+        default = Settings::DEFAULT.draw_confidence,
+        mutable_playing,
+    )]
+    #[property(
+        name = "color",
+        nick = "Color",
+        blurb = "Color of the boxes and of the background of the text (big-endian ARGB)",
+        get, set, type = u32, member = color,
+        default = Settings::DEFAULT.color,
+        mutable_playing,
+    )]
+    #[property(
+        name = "line-width",
+        nick = "Line width",
+        blurb = "Width of the lines of boxes in pixels (0 = depends on the height of the frame)",
+        get, set, type = u32, member = line_width,
+        // Within i32, which drawing computes in.
+        maximum = 256,
+        default = Settings::DEFAULT.line_width,
+        mutable_playing,
+    )]
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
 }
@@ -173,7 +218,6 @@ fn draw_face(canvas: &mut Canvas, face: &Face, settings: &Settings, state: &Stat
     let Some(bounds) = bounds else { return };
     let line_width = match settings.line_width {
         0 => marks.line_width,
-        // The property's range keeps this within i32.
         width => width as i32,
     };
     let sides = if settings.draw_boxes { sides(&bounds, line_width) } else { [NOTHING; 4] };
@@ -252,74 +296,8 @@ impl ObjectSubclass for RetinaFaceOverlay {
     type ParentType = gst_base::BaseTransform;
 }
 
-impl ObjectImpl for RetinaFaceOverlay {
-    fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
-            vec![
-                glib::ParamSpecBoolean::builder("draw-boxes")
-                    .nick("Draw boxes")
-                    .blurb("Draw a box around each face")
-                    .default_value(DEFAULT_DRAW_BOXES)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("draw-landmarks")
-                    .nick("Draw landmarks")
-                    .blurb(
-                        "Draw the eyes, the nose and the corners of the mouth of each face that \
-                         has them, each in its own color",
-                    )
-                    .default_value(DEFAULT_DRAW_LANDMARKS)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecBoolean::builder("draw-confidence")
-                    .nick("Draw confidence")
-                    .blurb("Write above each face how sure the detector is of it, from 0 to 1")
-                    .default_value(DEFAULT_DRAW_CONFIDENCE)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("color")
-                    .nick("Color")
-                    .blurb("Color of the boxes and of the plates behind text (big-endian ARGB)")
-                    .default_value(DEFAULT_COLOR)
-                    .mutable_playing()
-                    .build(),
-                glib::ParamSpecUInt::builder("line-width")
-                    .nick("Line width")
-                    .blurb("Width of a box's lines in pixels (0 = follow the height of the frame)")
-                    .maximum(MAX_LINE_WIDTH)
-                    .default_value(DEFAULT_LINE_WIDTH)
-                    .mutable_playing()
-                    .build(),
-            ]
-        });
-        &PROPERTIES
-    }
-
-    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        let mut settings = lock(&self.settings);
-        // GObject has checked type and range.
-        match pspec.name() {
-            "draw-boxes" => settings.draw_boxes = value.get().expect("a bool"),
-            "draw-landmarks" => settings.draw_landmarks = value.get().expect("a bool"),
-            "draw-confidence" => settings.draw_confidence = value.get().expect("a bool"),
-            "color" => settings.color = value.get().expect("a uint"),
-            "line-width" => settings.line_width = value.get().expect("a uint"),
-            _ => unimplemented!(),
-        }
-    }
-
-    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        let settings = lock(&self.settings);
-        match pspec.name() {
-            "draw-boxes" => settings.draw_boxes.to_value(),
-            "draw-landmarks" => settings.draw_landmarks.to_value(),
-            "draw-confidence" => settings.draw_confidence.to_value(),
-            "color" => settings.color.to_value(),
-            "line-width" => settings.line_width.to_value(),
-            _ => unimplemented!(),
-        }
-    }
-}
+#[glib::derived_properties]
+impl ObjectImpl for RetinaFaceOverlay {}
 
 impl GstObjectImpl for RetinaFaceOverlay {}
 
@@ -329,8 +307,8 @@ impl ElementImpl for RetinaFaceOverlay {
             gst::subclass::ElementMetadata::new(
                 "Face overlay",
                 "Filter/Editor/Video",
-                "Draws the faces that retinafacedetect, or any other element, has put on frames as \
-                 region of interest metas",
+                "Draws the faces that retinafacedetect, or any other element, has attached to \
+                 frames as region of interest metas",
                 "The gst-plugin-retinaface authors",
             )
         });
@@ -376,7 +354,7 @@ impl BaseTransformImpl for RetinaFaceOverlay {
 
     fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = *lock(&self.settings);
-        let faces = meta::faces(buf);
+        let faces = gstreamer::faces(buf);
         if faces.is_empty()
             || !(settings.draw_boxes || settings.draw_landmarks || settings.draw_confidence)
         {
@@ -388,26 +366,27 @@ impl BaseTransformImpl for RetinaFaceOverlay {
             gst::element_imp_error!(
                 self,
                 gst::CoreError::Negotiation,
-                ["A frame came before its caps"]
+                ["Received a frame before caps"]
             );
             return Err(gst::FlowError::NotNegotiated);
         };
 
-        let mut frame = canvas::map(buf, &state.info).map_err(|err| {
+        gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
+        gstreamer::with_frame_mut(buf, &state.info, state.layout, |frame| {
+            let mut canvas = Canvas::new(frame);
+            for face in &faces {
+                draw_face(&mut canvas, face, &settings, state);
+            }
+        })
+        .map_err(|err| {
             gst::element_imp_error!(
                 self,
                 gst::StreamError::Format,
-                ("Cannot draw on a frame: {err}. The element before this one gave out a frame \
-                     that does not match its caps",),
+                ("The upstream element sent a frame that does not match its caps: {err}"),
                 ["{:?}", state.info]
             );
             gst::FlowError::Error
         })?;
-        let mut canvas = Canvas::new(&mut frame);
-        gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
-        for face in &faces {
-            draw_face(&mut canvas, face, &settings, state);
-        }
         Ok(gst::FlowSuccess::Ok)
     }
 }
