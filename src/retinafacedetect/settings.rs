@@ -8,18 +8,18 @@ use gst::prelude::*;
 
 use crate::{inference, preprocess, retinaface::detector::Parameters};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `scale-method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceScaleMethod")]
 #[non_exhaustive]
 pub enum ScaleMethod {
     #[enum_value(name = "Nearest neighbour (fastest)", nick = "nearest")]
     Nearest,
-    #[default]
     #[enum_value(name = "Bilinear interpolation", nick = "bilinear")]
     Bilinear,
 }
 
-/// Each stride is its own bit, so numbers and names say the same.
+/// Values of `strides`. Each stride is its own bit: 8 is stride 8.
 #[glib::flags(name = "GstRetinaFaceStrides")]
 pub enum Strides {
     #[flags_value(name = "Stride 8, faces of about 10 pixels and more", nick = "8")]
@@ -30,11 +30,11 @@ pub enum Strides {
     STRIDE_32 = 32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `messages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceMessages")]
 #[non_exhaustive]
 pub enum Messages {
-    #[default]
     #[enum_value(name = "Never", nick = "never")]
     Never,
     #[enum_value(name = "For each frame with faces", nick = "on-faces")]
@@ -45,11 +45,11 @@ pub enum Messages {
     EveryFrame,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `execution-provider`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceExecutionProvider")]
 #[non_exhaustive]
 pub enum ExecutionProvider {
-    #[default]
     #[enum_value(name = "First of the following that works", nick = "auto")]
     Auto,
     #[enum_value(
@@ -65,11 +65,11 @@ pub enum ExecutionProvider {
     Cpu,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFacePrecision")]
 #[non_exhaustive]
 pub enum Precision {
-    #[default]
     #[enum_value(
         name = "Fastest precision of the provider that keeps boxes unchanged",
         nick = "auto"
@@ -128,7 +128,7 @@ impl From<Precision> for inference::Precision {
 /// Properties that are read at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `None`: the network built in.
+    /// `None`: the built-in network.
     pub model_file: Option<PathBuf>,
     pub strides: Strides,
     pub execution_provider: ExecutionProvider,
@@ -233,7 +233,7 @@ impl Strides {
 }
 
 impl Settings {
-    /// What a network runs on, but for the provider; in-flight may be left open.
+    /// How a network runs, except for the provider; `frames` is 0 where in-flight is.
     pub fn execution(&self) -> inference::Execution {
         let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
         inference::Execution {
