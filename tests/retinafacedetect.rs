@@ -250,7 +250,7 @@ fn messages(property: &str) -> Vec<Detections> {
 }
 
 #[test]
-fn messages_tell_of_faces() {
+fn messages_report_faces() {
     assert_eq!(messages("never").len(), 0);
     assert_eq!(messages("on-faces").len(), 3);
     assert_eq!(messages("on-change").len(), 3);
@@ -399,7 +399,56 @@ fn a_network_of_fixed_size_wants_frames_of_its_size() {
     fs::remove_file(path).expect("removed");
 }
 
-/// A C application may set what is no UTF-8; the file that is found missing then is that one.
+/// A value that is not the property's default.
+fn other_value(pspec: &glib::ParamSpec) -> glib::Value {
+    if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecBoolean>() {
+        (!pspec.default_value()).to_value()
+    } else if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecUInt>() {
+        (pspec.default_value() + 1).to_value()
+    } else if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecDouble>() {
+        (pspec.default_value() + 0.125).to_value()
+    } else if let Some(class) = glib::FlagsClass::with_type(pspec.value_type()) {
+        class.builder().set_by_nick("16").build().expect("a flag")
+    } else if let Some(class) = glib::EnumClass::with_type(pspec.value_type()) {
+        let default = pspec.default_value().transform::<i32>().expect("a number");
+        let default = default.get::<i32>().expect("a number");
+        let other = class.values().iter().find(|value| value.value() != default);
+        other.expect("another value").to_value(&class)
+    } else {
+        "other".to_value()
+    }
+}
+
+#[test]
+fn every_property_has_its_default_and_a_value_of_its_own() {
+    common::init();
+    for (factory, count) in [("retinafacedetect", 22), ("retinafaceoverlay", 5)] {
+        let element = gst::ElementFactory::make(factory).build().expect("an element");
+        let own: Vec<_> = element
+            .list_properties()
+            .iter()
+            .filter(|pspec| pspec.owner_type() == element.type_())
+            .filter(|pspec| pspec.flags().contains(glib::ParamFlags::WRITABLE))
+            .cloned()
+            .collect();
+        assert_eq!(own.len(), count, "{factory}");
+        let values = || -> Vec<_> {
+            own.iter().map(|pspec| format!("{:?}", element.property_value(pspec.name()))).collect()
+        };
+        let mut expected: Vec<_> =
+            own.iter().map(|pspec| format!("{:?}", pspec.default_value())).collect();
+        assert_eq!(values(), expected, "{factory}");
+        for (index, pspec) in own.iter().enumerate() {
+            let value = other_value(pspec);
+            element.set_property_from_value(pspec.name(), &value);
+            assert_ne!(format!("{value:?}"), expected[index], "{factory} {}", pspec.name());
+            expected[index] = format!("{value:?}");
+            assert_eq!(values(), expected, "{factory} {}", pspec.name());
+        }
+    }
+}
+
+/// A C application may set any bytes.
 #[test]
 fn a_file_name_need_not_be_utf8() {
     use std::os::unix::ffi::OsStrExt;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+//! The overlay as pipelines and applications see it.
+
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoMeta, VideoRegionOfInterestMeta};
@@ -478,7 +480,7 @@ fn absurd_faces_are_harmless() {
     }
 }
 
-/// Pushes a frame that cannot be drawn on; gives what the element says about it.
+/// Pushes a frame that cannot be drawn on; returns the element's error.
 fn refused(harness: &mut Harness, buffer: gst::Buffer) -> String {
     let bus = gst::Bus::new();
     harness.element().unwrap().set_bus(Some(&bus));

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Faces as GstAnalytics metas, for elements that read those: GStreamer 1.24 and newer.
+//! Faces as GstAnalytics metas, for GStreamer 1.24 and newer.
 
 use gst_analytics::AnalyticsRelationMeta;
 use gst_analytics::prelude::*;
 
 use crate::face::Face;
 
-/// Adds an object detection of type `face` with the rectangle (x, y, width, height), and with
-/// GStreamer 1.30 a keypoint for each landmark, related to it in their order. Gives the detection's
-/// id, by which it is to be found in the buffer's one relation meta; `None` where that is full.
+/// Adds an object detection of type `face` with the rectangle (x, y, width, height) in pixels, and,
+/// from GStreamer 1.30 on, a keypoint related to it for each landmark, in their order. Returns the
+/// detection's id in the buffer's one relation meta; `None` if that is full.
 pub fn attach(
     buffer: &mut gst::BufferRef,
     face: &Face,

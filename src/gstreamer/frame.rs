@@ -344,6 +344,24 @@ mod tests {
     }
 
     #[test]
+    fn a_buffer_without_memory_is_an_error() {
+        let info = info(VideoFormat::Gray8, 2, 2);
+        let mut empty = buffer(&[]);
+        for error in [samples(&empty, &info).unwrap_err(), fill(&mut empty, &info, 0).unwrap_err()]
+        {
+            let truncated = FrameError::Truncated {
+                plane: 0,
+                width: 2,
+                height: 2,
+                // The second row begins at the stride, which is 4.
+                needed: 6,
+                found: 0,
+            };
+            assert!(matches!(&error, MapError::Frame(err) if *err == truncated), "{error}");
+        }
+    }
+
+    #[test]
     fn alpha_has_to_be_in_the_buffer() {
         let info = info(VideoFormat::Rgba, 1, 1);
         let mut short = buffer(&[vec![0; 3]]);

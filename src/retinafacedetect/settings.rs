@@ -8,18 +8,18 @@ use gst::prelude::*;
 
 use crate::{inference, preprocess, retinaface::detector::Parameters};
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `scale-method`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceScaleMethod")]
 #[non_exhaustive]
 pub enum ScaleMethod {
     #[enum_value(name = "Nearest neighbour (fastest)", nick = "nearest")]
     Nearest,
-    #[default]
     #[enum_value(name = "Bilinear interpolation", nick = "bilinear")]
     Bilinear,
 }
 
-/// Each stride is its own bit, so numbers and names say the same.
+/// Values of `strides`. Each stride is its own bit: 8 is stride 8.
 #[glib::flags(name = "GstRetinaFaceStrides")]
 pub enum Strides {
     #[flags_value(name = "Stride 8, faces of about 10 pixels and more", nick = "8")]
@@ -30,11 +30,11 @@ pub enum Strides {
     STRIDE_32 = 32,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `messages`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceMessages")]
 #[non_exhaustive]
 pub enum Messages {
-    #[default]
     #[enum_value(name = "Never", nick = "never")]
     Never,
     #[enum_value(name = "For each frame with faces", nick = "on-faces")]
@@ -45,11 +45,11 @@ pub enum Messages {
     EveryFrame,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `execution-provider`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceExecutionProvider")]
 #[non_exhaustive]
 pub enum ExecutionProvider {
-    #[default]
     #[enum_value(name = "First of the following that works", nick = "auto")]
     Auto,
     #[enum_value(
@@ -65,11 +65,11 @@ pub enum ExecutionProvider {
     Cpu,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, glib::Enum)]
+/// Values of `precision`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFacePrecision")]
 #[non_exhaustive]
 pub enum Precision {
-    #[default]
     #[enum_value(
         name = "Fastest precision of the provider that keeps boxes unchanged",
         nick = "auto"
@@ -129,7 +129,7 @@ impl Precision {
 /// Properties that are read at start.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// `None`: the network built in.
+    /// `None`: the built-in network.
     pub model_file: Option<PathBuf>,
     pub strides: Strides,
     pub execution_provider: ExecutionProvider,
@@ -234,7 +234,7 @@ impl Strides {
 }
 
 impl Settings {
-    /// How a network is to be run; in-flight may be left open.
+    /// How a network is to be run; `in_flight` is 0 where the property is.
     pub fn request(&self) -> inference::Request {
         let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
         let tensorrt = self.execution_provider == ExecutionProvider::TensorRt;

@@ -74,7 +74,7 @@ impl Default for Settings {
     }
 }
 
-/// What depends on the caps alone: there is nothing left to rasterise when a frame comes.
+/// What depends on the caps alone, so that nothing has to be rasterised per frame.
 struct State {
     info: VideoInfo,
     layout: Layout,

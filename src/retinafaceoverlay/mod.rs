@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! `retinafaceoverlay` draws the faces that a frame's metas tell of.
+//! The element `retinafaceoverlay`.
 
 use glib::prelude::*;
 
@@ -8,7 +8,8 @@ mod canvas;
 mod imp;
 
 glib::wrapper! {
-    /// Draws boxes, landmarks and confidences of faces onto video frames, in place.
+    /// Draws boxes, landmarks and confidences of the faces that are attached to video frames, in
+    /// place; see `gst-inspect-1.0 retinafaceoverlay`.
     pub struct RetinaFaceOverlay(ObjectSubclass<imp::RetinaFaceOverlay>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object;
 }
