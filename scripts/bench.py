@@ -158,7 +158,7 @@ def rows(figures):
         return figures[What(name, "", what.scale, what.strides if name == REWRITTEN else "8+16+32", 1)]["p50"]
 
     for what, figure in figures.items():
-        fps = figure.get("fps") or 1000 / figure["p50"]
+        fps = figure["fps"] if "fps" in figure else 1000 / figure["p50"]
         efficiency = ratio = ""
         if what.what == ELEMENT and " threads=1 " in what.settings and "execution-provider" not in what.settings:
             efficiency = f"{fps * time_alone(REWRITTEN, what) / 1000 / what.threads:.2f}"
