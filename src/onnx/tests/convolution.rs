@@ -112,11 +112,13 @@ fn batch_normalisation_is_merged_in() {
 
 #[test]
 fn outputs_are_repeated() {
-    let mut conv = pointwise();
+    let tensors = [floats("w", &[3, 2, 1, 1], &count_up(6)), floats("b", &[3], &count_up(3))];
+    let mut conv = read(&node("Conv", &["x", "w", "b"], "y"), &tensors).unwrap();
     conv.repeat_outputs(-2.0);
-    assert_eq!(conv.dims, [4, 3, 1, 1]);
-    assert_eq!(conv.weights, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, -2.0, -4.0, -6.0, -8.0, -10.0, -12.0]);
-    assert_eq!(conv.bias, [0.5, -0.5, -1.0, 1.0]);
+    assert_eq!(conv.dims, [6, 2, 1, 1]);
+    let repeated = [-2.0, -4.0, -6.0, -8.0, -10.0, -12.0];
+    assert_eq!(conv.weights, [&count_up(6)[..], &repeated].concat());
+    assert_eq!(conv.bias, [1.0, 2.0, 3.0, -2.0, -4.0, -6.0]);
 }
 
 #[test]

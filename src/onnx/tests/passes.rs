@@ -139,6 +139,23 @@ fn a_leaky_relu_stays_where_there_is_no_room() {
 }
 
 #[test]
+fn three_channels_need_six_lanes_for_both() {
+    for (lanes, activation) in [(5, "LeakyRelu"), (6, "Relu")] {
+        let mut builder = narrow(relu("c0", "a0"), leaky("c1", "a1", 0.25));
+        for (at, dims) in [(0, [3, 1, 1, 1]), (2, [3, 1, 1, 1]), (4, [1, 3, 1, 1])] {
+            let name = format!("three{at}");
+            builder.copy_tensor(&name, &floats("", &dims, &[1.0, 2.0, 3.0]));
+            builder.nodes[at].input.truncate(1);
+            builder.nodes[at].input.push(name);
+        }
+        builder.nodes[2].attribute[0].i = Some(3);
+        widen::widen(&mut builder, lanes);
+        assert_eq!(builder.nodes[3].op(), activation, "{lanes} lanes");
+        assert_eq!(parameters(&builder, 0)[1].0, [lanes as i64]);
+    }
+}
+
+#[test]
 fn a_leaky_relu_leaks_a_hundredth_by_default() {
     let mut builder = narrow(relu("c0", "a0"), node("LeakyRelu", &["c1"], "a1"));
     widen::widen(&mut builder, 4);
@@ -293,6 +310,7 @@ fn pixels_become_planes() {
     assert_eq!(builder.nodes[0].input, ["pixels"]);
     assert_eq!(builder.nodes[1].input, builder.nodes[0].output);
     assert_eq!(builder.nodes[1].output, ["planes"]);
+    assert_eq!([0, 1].map(|at| builder.nodes[at].name()), ["Cast", "planes"]);
     // Float is number 1; the last dimension, the channels, comes second.
     assert_eq!(builder.nodes[0].int("to"), Some(1));
     assert_eq!(builder.nodes[1].ints("perm"), [0, 3, 1, 2]);

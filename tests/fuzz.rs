@@ -1,0 +1,478 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Damaged networks are refused, or read as something that makes sense: no panic, no more than a
+//! second, no more than a gigabyte. PROPTEST_CASES sets how many are tried.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+    env, fs,
+    path::Path,
+    sync::LazyLock,
+};
+
+use gstretinaface::{
+    model::{Model, Task},
+    onnx::messages::*,
+    preprocess::{Form, Pixels, ScaleMethod},
+};
+use proptest::{prelude::*, sample::Index};
+use prost::Message;
+
+const DEFAULT_CASES: u32 = 150;
+const MAX_SECONDS: f64 = 1.0;
+const MAX_BYTES: isize = 1 << 30;
+
+thread_local! {
+    /// Bytes that this thread has allocated and not freed, and the most there were.
+    static LIVE: Cell<isize> = const { Cell::new(0) };
+    static PEAK: Cell<isize> = const { Cell::new(0) };
+}
+
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+impl Counting {
+    fn count(change: isize) {
+        let live = LIVE.get() + change;
+        LIVE.set(live);
+        PEAK.set(PEAK.get().max(live));
+    }
+}
+
+// SAFETY: the system's allocator does everything; counting does not allocate.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        Self::count(layout.size() as isize);
+        // SAFETY: as the caller promises.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        Self::count(-(layout.size() as isize));
+        // SAFETY: as the caller promises.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+/// The default network: the file, and without its weights, so that damage is where it matters.
+struct Network {
+    bytes: Vec<u8>,
+    bare: ModelProto,
+}
+
+static NETWORK: LazyLock<Option<Network>> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinaface_mv1_0.25.onnx");
+    let Ok(bytes) = fs::read(path) else {
+        eprintln!("SKIPPED: damaged networks need the default network (scripts/setup)");
+        return None;
+    };
+    let mut bare = ModelProto::decode(bytes.as_slice()).expect("an ONNX file");
+    for tensor in &mut bare.graph.as_mut().expect("a graph").initializer {
+        if tensor.raw_data().len() > 256 {
+            tensor.raw_data = None;
+        }
+    }
+    Some(Network { bytes, bare })
+});
+
+/// Seconds that this thread has computed, whatever else the machine does.
+fn thread_seconds() -> Option<f64> {
+    let statistics = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanoseconds: f64 = statistics.split_whitespace().next()?.parse().ok()?;
+    Some(nanoseconds / 1e9)
+}
+
+/// Reads and rewrites a file as the element does.
+fn load(bytes: &[u8], task: &Task, lanes: usize) {
+    PEAK.set(LIVE.get());
+    let (before, started) = (LIVE.get(), thread_seconds());
+    if let Ok(model) = Model::parse(bytes) {
+        let strides = model.strides();
+        let task = Task { strides: strides.clone(), ..task.clone() };
+        let size = model.fixed_size().unwrap_or(task.size);
+        let heads = model.heads(size.0, size.1, &strides);
+        for output in 0..model.output_names().len() {
+            heads.output_len(output);
+        }
+        if let Ok(specialised) = model.specialise(&Task { size, ..task.clone() }, lanes) {
+            ModelProto::decode(specialised.model.as_slice()).expect("an ONNX file");
+            for (index, (_, dims)) in specialised.outputs.iter().enumerate() {
+                // The decoder reads the values of one frame, to the last.
+                let frame: i64 = dims[1..].iter().product();
+                assert_eq!(specialised.heads.output_len(index) as i64, frame);
+                assert_eq!(dims[0], task.batch as i64);
+            }
+        }
+    }
+    let peak = PEAK.get() - before;
+    assert!(peak <= MAX_BYTES, "{peak} bytes");
+    if let (Some(started), Some(ended)) = (started, thread_seconds()) {
+        assert!(ended - started <= MAX_SECONDS, "{} s", ended - started);
+    }
+}
+
+fn task() -> impl Strategy<Value = (Task, usize)> {
+    let side = || prop_oneof![Just(1), Just(640), Just(8192), 1u32..2000];
+    let pixels =
+        Pixels { size: (320, 240), channels: 4, order: [2, 1, 0], method: ScaleMethod::Bilinear };
+    let form = prop_oneof![Just(Form::Planes), Just(Form::Pixels(pixels))];
+    let lanes = prop_oneof![Just(1usize), Just(8), Just(16)];
+    (side(), side(), form, 1usize..5, lanes).prop_map(|(width, height, form, batch, lanes)| {
+        (Task { form, batch, ..Task::new((width, height), &[]) }, lanes)
+    })
+}
+
+/// Sizes, counts and offsets at which arithmetic goes wrong.
+fn number() -> impl Strategy<Value = i64> {
+    prop_oneof![
+        -3i64..20,
+        Just(i64::MAX),
+        Just(i64::MIN),
+        Just(1 << 24),
+        Just(1 << 31),
+        Just(1 << 32),
+        Just(1 << 62),
+        any::<i64>(),
+    ]
+}
+
+/// A change of the file's bytes.
+#[derive(Clone, Debug)]
+enum Damage {
+    Overwrite(Index, Vec<u8>),
+    Truncate(Index),
+    Insert(Index, Vec<u8>),
+    /// Copies bytes from one place to another.
+    Splice(Index, Index, usize),
+    Remove(Index, usize),
+}
+
+fn damage() -> impl Strategy<Value = Damage> {
+    let bytes = || prop::collection::vec(any::<u8>(), 1..12);
+    let at = any::<Index>;
+    prop_oneof![
+        6 => (at(), bytes()).prop_map(|(at, bytes)| Damage::Overwrite(at, bytes)),
+        1 => at().prop_map(Damage::Truncate),
+        2 => (at(), bytes()).prop_map(|(at, bytes)| Damage::Insert(at, bytes)),
+        2 => (at(), at(), 1usize..5000).prop_map(|(from, to, len)| Damage::Splice(from, to, len)),
+        2 => (at(), 1usize..2000).prop_map(|(at, len)| Damage::Remove(at, len)),
+    ]
+}
+
+impl Damage {
+    fn apply(&self, file: &mut Vec<u8>) {
+        if file.is_empty() {
+            return;
+        }
+        match self {
+            Self::Overwrite(at, bytes) => {
+                let at = at.index(file.len());
+                file[at..].iter_mut().zip(bytes).for_each(|(old, new)| *old = *new);
+            }
+            Self::Truncate(at) => file.truncate(at.index(file.len())),
+            Self::Insert(at, bytes) => {
+                let at = at.index(file.len());
+                file.splice(at..at, bytes.iter().copied());
+            }
+            Self::Splice(from, to, len) => {
+                let (from, to) = (from.index(file.len()), to.index(file.len()));
+                let part = file[from..(from + len).min(file.len())].to_vec();
+                file.splice(to..to, part);
+            }
+            Self::Remove(at, len) => {
+                let at = at.index(file.len());
+                file.drain(at..(at + len).min(file.len()));
+            }
+        }
+    }
+}
+
+/// A change of what the file says. Indices choose nodes, values and so on.
+#[derive(Clone, Debug)]
+enum Change {
+    RemoveNode(Index),
+    DuplicateNode(Index),
+    SwapNodes(Index, Index),
+    Operator(Index, &'static str),
+    Domain(Index),
+    /// Another input of the first node: a value that the second makes, or reads.
+    Input(Index, Index, Index),
+    AddInput(Index, Index),
+    RemoveInputs(Index),
+    Output(Index, Index),
+    RemoveOutputs(Index),
+    Attribute(Index, Index, i64),
+    RemoveAttributes(Index),
+    AddAttribute(Index, &'static str, Vec<i64>),
+    Subgraph(Index),
+    /// A constant's numbers.
+    Integers(Index, Vec<i64>),
+    Dims(Index, Index, i64),
+    AddDim(Index, i64),
+    DataType(Index, i32),
+    Data(Index, usize),
+    RemoveTensor(Index),
+    GraphInput(Index, i64),
+    GraphOutput(Index, &'static str),
+    OutputOf(Index, Index),
+    DuplicateOutput(Index),
+    Opset(i64),
+}
+
+const OPERATORS: [&str; 28] = [
+    "Add",
+    "BatchNormalization",
+    "Cast",
+    "Concat",
+    "Constant",
+    "Conv",
+    "Div",
+    "Dropout",
+    "Flatten",
+    "Gather",
+    "Identity",
+    "LeakyRelu",
+    "MaxPool",
+    "Mul",
+    "Pad",
+    "Relu",
+    "Reshape",
+    "Resize",
+    "Shape",
+    "Slice",
+    "Softmax",
+    "Squeeze",
+    "Sub",
+    "Transpose",
+    "Unsqueeze",
+    "Upsample",
+    "If",
+    "Anything",
+];
+
+const ATTRIBUTES: [&str; 14] = [
+    "strides",
+    "pads",
+    "dilations",
+    "group",
+    "kernel_shape",
+    "ceil_mode",
+    "axis",
+    "perm",
+    "to",
+    "starts",
+    "ends",
+    "axes",
+    "start",
+    "end",
+];
+
+const OUTPUTS: [&str; 7] = [
+    "face_rpn_cls_prob_reshape_stride8",
+    "face_rpn_bbox_pred_stride8",
+    "face_rpn_landmark_pred_stride8",
+    "face_rpn_cls_prob_reshape_stride4294967295",
+    "face_rpn_bbox_pred_stride4294967295",
+    "face_rpn_cls_prob_reshape_stride0",
+    "",
+];
+
+fn change() -> impl Strategy<Value = Change> {
+    let at = any::<Index>;
+    let numbers = || prop::collection::vec(number(), 0..8);
+    let nodes = prop_oneof![
+        at().prop_map(Change::RemoveNode),
+        at().prop_map(Change::DuplicateNode),
+        (at(), at()).prop_map(|(a, b)| Change::SwapNodes(a, b)),
+        (at(), prop::sample::select(&OPERATORS[..])).prop_map(|(at, op)| Change::Operator(at, op)),
+        at().prop_map(Change::Domain),
+        (at(), at(), at()).prop_map(|(at, input, value)| Change::Input(at, input, value)),
+        (at(), at()).prop_map(|(at, value)| Change::AddInput(at, value)),
+        at().prop_map(Change::RemoveInputs),
+        (at(), at()).prop_map(|(at, value)| Change::Output(at, value)),
+        at().prop_map(Change::RemoveOutputs),
+        (at(), at(), number()).prop_map(|(at, which, value)| Change::Attribute(at, which, value)),
+        at().prop_map(Change::RemoveAttributes),
+        (at(), prop::sample::select(&ATTRIBUTES[..]), numbers())
+            .prop_map(|(at, name, values)| Change::AddAttribute(at, name, values)),
+        at().prop_map(Change::Subgraph),
+        (at(), numbers()).prop_map(|(at, values)| Change::Integers(at, values)),
+    ];
+    let others = prop_oneof![
+        (at(), at(), number()).prop_map(|(at, dim, size)| Change::Dims(at, dim, size)),
+        (at(), number()).prop_map(|(at, size)| Change::AddDim(at, size)),
+        (at(), 0..12).prop_map(|(at, data_type)| Change::DataType(at, data_type)),
+        (at(), 0usize..300).prop_map(|(at, len)| Change::Data(at, len)),
+        at().prop_map(Change::RemoveTensor),
+        (at(), number()).prop_map(|(dim, size)| Change::GraphInput(dim, size)),
+        (at(), prop::sample::select(&OUTPUTS[..]))
+            .prop_map(|(at, name)| Change::GraphOutput(at, name)),
+        (at(), at()).prop_map(|(at, value)| Change::OutputOf(at, value)),
+        at().prop_map(Change::DuplicateOutput),
+        number().prop_map(Change::Opset),
+    ];
+    prop_oneof![3 => nodes, 2 => others]
+}
+
+/// One of a list, unless that is empty.
+fn pick<'a, T>(list: &'a mut [T], at: &Index) -> Option<&'a mut T> {
+    if list.is_empty() { None } else { Some(&mut list[at.index(list.len())]) }
+}
+
+/// The name of some value of the graph.
+fn value(graph: &GraphProto, at: &Index) -> String {
+    let values = graph.node.iter().flat_map(|node| node.output.iter().chain(&node.input));
+    let values: Vec<_> = values.collect();
+    values.get(at.index(values.len().max(1))).map_or_else(String::new, |&name| name.clone())
+}
+
+impl Change {
+    fn apply(&self, model: &mut ModelProto) -> Option<()> {
+        let graph = model.graph.as_mut()?;
+        let count = graph.node.len();
+        match self {
+            Self::RemoveNode(at) if count > 0 => drop(graph.node.remove(at.index(count))),
+            Self::RemoveNode(_) => (),
+            Self::DuplicateNode(at) => {
+                let node = pick(&mut graph.node, at)?.clone();
+                graph.node.push(node);
+            }
+            Self::SwapNodes(a, b) if count > 0 => graph.node.swap(a.index(count), b.index(count)),
+            Self::SwapNodes(..) => (),
+            Self::Operator(at, op) => {
+                pick(&mut graph.node, at)?.op_type = Some((*op).to_owned());
+            }
+            Self::Domain(at) => {
+                pick(&mut graph.node, at)?.domain = Some("com.microsoft".to_owned());
+            }
+            Self::Input(at, input, name) => {
+                let name = value(graph, name);
+                *pick(&mut pick(&mut graph.node, at)?.input, input)? = name;
+            }
+            Self::AddInput(at, name) => {
+                let name = value(graph, name);
+                pick(&mut graph.node, at)?.input.push(name);
+            }
+            Self::RemoveInputs(at) => pick(&mut graph.node, at)?.input.clear(),
+            Self::Output(at, name) => {
+                let name = value(graph, name);
+                *pick(&mut graph.node, at)?.output.first_mut()? = name;
+            }
+            Self::RemoveOutputs(at) => pick(&mut graph.node, at)?.output.clear(),
+            Self::Attribute(at, which, number) => {
+                let attribute = pick(&mut pick(&mut graph.node, at)?.attribute, which)?;
+                match attribute.ints.first_mut() {
+                    Some(first) => *first = *number,
+                    None => attribute.i = Some(*number),
+                }
+            }
+            Self::RemoveAttributes(at) => pick(&mut graph.node, at)?.attribute.clear(),
+            Self::AddAttribute(at, name, numbers) => {
+                let node = pick(&mut graph.node, at)?;
+                node.attribute.retain(|attribute| attribute.name() != *name);
+                node.attribute.push(AttributeProto {
+                    name: Some((*name).to_owned()),
+                    i: numbers.first().copied(),
+                    ints: numbers.clone(),
+                    ..AttributeProto::default()
+                });
+            }
+            Self::Subgraph(at) => {
+                let inner = GraphProto { node: graph.node.clone(), ..GraphProto::default() };
+                let attribute = AttributeProto { g: Some(inner), ..AttributeProto::default() };
+                pick(&mut graph.node, at)?.attribute.push(attribute);
+            }
+            Self::Integers(at, numbers) => {
+                let nodes = graph.node.iter_mut().flat_map(|node| &mut node.attribute);
+                let mut constants: Vec<_> = nodes.filter_map(|node| node.t.as_mut()).collect();
+                let tensor = pick(&mut constants, at)?;
+                tensor.dims = vec![numbers.len() as i64];
+                tensor.data_type = Some(DataType::Int64 as i32);
+                tensor.raw_data = None;
+                tensor.int64_data = numbers.clone();
+            }
+            Self::Dims(at, dim, size) => {
+                *pick(&mut pick(&mut graph.initializer, at)?.dims, dim)? = *size;
+            }
+            Self::AddDim(at, size) => pick(&mut graph.initializer, at)?.dims.push(*size),
+            Self::DataType(at, data_type) => {
+                pick(&mut graph.initializer, at)?.data_type = Some(*data_type);
+            }
+            Self::Data(at, len) => {
+                let tensor = pick(&mut graph.initializer, at)?;
+                tensor.raw_data = None;
+                tensor.float_data = vec![f32::NAN; *len];
+            }
+            Self::RemoveTensor(at) if !graph.initializer.is_empty() => {
+                graph.initializer.remove(at.index(graph.initializer.len()));
+            }
+            Self::RemoveTensor(_) => (),
+            Self::GraphInput(dim, size) => {
+                let value = graph.input.first_mut()?.r#type.as_mut()?.value.as_mut()?;
+                let TypeValue::Tensor(tensor) = value else { return None };
+                let dim = pick(&mut tensor.shape.as_mut()?.dim, dim)?;
+                dim.value = Some(DimensionValue::Value(*size));
+            }
+            Self::GraphOutput(at, name) => {
+                pick(&mut graph.output, at)?.name = Some((*name).to_owned());
+            }
+            Self::OutputOf(at, name) => {
+                let name = value(graph, name);
+                pick(&mut graph.output, at)?.name = Some(name);
+            }
+            Self::DuplicateOutput(at) => {
+                let output = pick(&mut graph.output, at)?.clone();
+                graph.output.push(output);
+            }
+            Self::Opset(version) => model.opset_import.first_mut()?.version = Some(*version),
+        }
+        Some(())
+    }
+}
+
+fn config() -> ProptestConfig {
+    // PROPTEST_CASES is what the default takes into account.
+    let cases = match env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default().cases,
+        None => DEFAULT_CASES,
+    };
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn damaged_bytes_do_no_harm(
+        damage in prop::collection::vec(damage(), 1..5),
+        bare: bool,
+        (task, lanes) in task(),
+    ) {
+        let Some(network) = &*NETWORK else { return Ok(()) };
+        let mut bytes =
+            if bare { network.bare.encode_to_vec() } else { network.bytes.clone() };
+        damage.iter().for_each(|damage| damage.apply(&mut bytes));
+        load(&bytes, &task, lanes);
+    }
+
+    #[test]
+    fn changed_graphs_do_no_harm(
+        changes in prop::collection::vec(change(), 1..6),
+        bare in prop::bool::weighted(0.2),
+        (task, lanes) in task(),
+    ) {
+        let Some(network) = &*NETWORK else { return Ok(()) };
+        let mut model = match bare {
+            true => network.bare.clone(),
+            false => ModelProto::decode(network.bytes.as_slice()).expect("an ONNX file"),
+        };
+        for change in &changes {
+            // What there is nothing of stays as it is.
+            let _ = change.apply(&mut model);
+        }
+        load(&model.encode_to_vec(), &task, lanes);
+    }
+}
