@@ -12,7 +12,7 @@ use std::{
 };
 
 use gstretinaface::{
-    model::{Model, Task},
+    model::{InputSpec, Model},
     onnx::messages::*,
     preprocess::{Form, Pixels, ScaleMethod},
 };
@@ -86,18 +86,18 @@ fn thread_seconds() -> Option<f64> {
 }
 
 /// Reads and rewrites a file as the element does.
-fn load(bytes: &[u8], task: &Task, lanes: usize) {
+fn load(bytes: &[u8], task: &InputSpec, lanes: usize) {
     PEAK.set(LIVE.get());
     let (before, started) = (LIVE.get(), thread_seconds());
     if let Ok(model) = Model::parse(bytes) {
         let strides = model.strides();
-        let task = Task { strides: strides.clone(), ..task.clone() };
+        let task = InputSpec { strides: strides.clone(), ..task.clone() };
         let size = model.fixed_size().unwrap_or(task.size);
         let heads = model.heads(size.0, size.1, &strides);
         for output in 0..model.output_names().len() {
             heads.output_len(output);
         }
-        if let Ok(specialised) = model.specialise(&Task { size, ..task.clone() }, lanes) {
+        if let Ok(specialised) = model.specialise(&InputSpec { size, ..task.clone() }, lanes) {
             ModelProto::decode(specialised.model.as_slice()).expect("an ONNX file");
             for (index, (_, dims)) in specialised.outputs.iter().enumerate() {
                 // The decoder reads the values of one frame, to the last.
@@ -114,14 +114,14 @@ fn load(bytes: &[u8], task: &Task, lanes: usize) {
     }
 }
 
-fn task() -> impl Strategy<Value = (Task, usize)> {
+fn task() -> impl Strategy<Value = (InputSpec, usize)> {
     let side = || prop_oneof![Just(1), Just(640), Just(8192), 1u32..2000];
     let pixels =
         Pixels { size: (320, 240), channels: 4, order: [2, 1, 0], method: ScaleMethod::Bilinear };
     let form = prop_oneof![Just(Form::Planes), Just(Form::Pixels(pixels))];
     let lanes = prop_oneof![Just(1usize), Just(8), Just(16)];
     (side(), side(), form, 1usize..5, lanes).prop_map(|(width, height, form, batch, lanes)| {
-        (Task { form, batch, ..Task::new((width, height), &[]) }, lanes)
+        (InputSpec { form, batch, ..InputSpec::new((width, height), &[]) }, lanes)
     })
 }
 
