@@ -164,10 +164,10 @@ def rows(figures):
             efficiency = f"{fps * time_alone(REWRITTEN, what) / 1000 / what.threads:.2f}"
         if what.what != DECODED:
             ratio = f"{fps * time_alone(SHIPPED, what) / 1000:.2f}"
-        openvino = "execution-provider=openvino" in what.settings
+        runtime = OPENVINO.resolve().name.split(".so.")[1] if "openvino" in what.settings else onnxruntime.__version__
         yield {
             **fixed, **what._asdict(), "scale": f"{what.scale:g}",
-            "onnxruntime": OPENVINO.resolve().name.split(".so.")[1] if openvino else onnxruntime.__version__,
+            "onnxruntime": "" if what.what == HAAR else runtime,
             "input": "the video's" if what.what == DECODED else "x".join(str(round(s * what.scale)) for s in SIZE),
             "fps": f"{fps:.0f}", **{f"{name}_ms": f"{figure[name]:.2f}" for name in ("p50", "p99") if name in figure},
             "efficiency": efficiency, "ratio": ratio,

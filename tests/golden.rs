@@ -78,7 +78,7 @@ fn check(name: &str, mut found: Vec<Face>, expected: &[Expected], threshold: f32
 /// The settings are those of golden/make.py: both resize methods, all levels and two, and thresholds
 /// so low that the pixel which suppression adds to each side decides what is kept.
 #[test]
-fn fetched_pictures_have_the_expected_faces() {
+fn fetched_pictures_have_the_golden_faces() {
     let golden =
         read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/mobilenet025.json"));
     let mut compared = 0;
@@ -104,7 +104,7 @@ fn fetched_pictures_have_the_expected_faces() {
 }
 
 /// At the picture's own size, as the reference does.
-fn shared_pictures_have_the_expected_faces(test: &str, strides: &str) {
+fn check_shared_pictures(test: &str, strides: &str) {
     let Some(shared) = common::shared(test) else { return };
     let golden = read(&shared.join("golden/mobilenet025.json"));
     let pictures = golden.as_object().expect("pictures");
@@ -118,20 +118,23 @@ fn shared_pictures_have_the_expected_faces(test: &str, strides: &str) {
 }
 
 #[test]
-fn every_level_finds_the_expected_faces() {
-    shared_pictures_have_the_expected_faces("every_level", "8,16,32");
+fn every_level_finds_the_golden_faces() {
+    check_shared_pictures("every_level_finds_the_golden_faces", "8,16,32");
 }
 
 #[test]
-fn two_levels_find_the_expected_faces() {
-    shared_pictures_have_the_expected_faces("two_levels", "16,32");
+fn two_levels_find_the_golden_faces() {
+    check_shared_pictures("two_levels_find_the_golden_faces", "16,32");
 }
 
 /// The networks of the program that this element replaces, against what that program itself finds:
 /// blue, green and red from 0 to 255, no landmarks.
 #[test]
-fn the_replaced_program_s_networks_find_its_faces() {
-    let Some(shared) = common::shared("replaced_program") else { return };
+fn the_replaced_programs_networks_find_its_golden_faces() {
+    let Some(shared) = common::shared("the_replaced_programs_networks_find_its_golden_faces")
+    else {
+        return;
+    };
     let golden = read(&shared.join("golden/replaced_program.json"));
     let mut compared = 0;
     for (name, picture) in golden.as_object().expect("pictures") {
