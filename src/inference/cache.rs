@@ -5,8 +5,9 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{
-    config::{Config, Precision},
-    providers::{LoadError, Parallelism, Provider},
+    config::{Config, Parallelism, Precision},
+    error::LoadError,
+    provider::Provider,
     session::Session,
 };
 use crate::model::{Model, Task};

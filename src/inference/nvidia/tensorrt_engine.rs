@@ -18,8 +18,9 @@ use super::Gpu;
 use crate::{
     inference::{
         config::Precision,
+        error::{LoadError, ProviderError},
         event::Event,
-        providers::{LoadError, Network, ProviderError},
+        network::Network,
     },
     model::Task,
 };
