@@ -12,7 +12,7 @@ use super::{
 };
 use crate::model::{Model, Task};
 
-/// What tells one session from another.
+/// What makes two sessions the same.
 struct Key {
     model: Weak<Model>,
     spec: Task,

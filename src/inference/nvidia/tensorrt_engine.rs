@@ -174,7 +174,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Moves the engine to where it is looked for, unless another process was faster.
+    /// Moves the engine to its place in the cache, unless another process was faster.
     fn publish(self) {
         // Without it, the next start builds again.
         let _ = fs::rename(&self.folder, &self.target);
