@@ -20,7 +20,7 @@ use std::{
 
 use gst::prelude::*;
 use gstretinaface::{
-    inference::{Config, Loader, OrtEngine, Session},
+    inference::{Config, Loader, OrtEngine},
     model::{InputSpec, Model},
     retinaface::detector::{Engine, input_size},
 };
@@ -104,7 +104,7 @@ fn bare(
 ) -> f64 {
     let loader = Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime");
     let (spec, cpu) = (InputSpec::new(size, strides), Config::cpu(threads));
-    let session = Session::specialised(&loader, &spec, &cpu);
+    let session = loader.specialised(&spec, &cpu);
     let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Jobs in, jobs done out: several in flight at once, in order.
+//! A thread pool that keeps the order of its jobs.
 
 use std::{
     collections::VecDeque,
@@ -9,14 +9,14 @@ use std::{
     thread::{self, JoinHandle, ThreadId},
 };
 
-/// Works on jobs in threads of its own and gives them back in the order they came in.
+/// Processes jobs in threads of its own and delivers them in the order in which they were pushed.
 ///
-/// One thread pushes jobs, another delivers them. Of those in flight as many again wait to be worked
-/// on or to be delivered, so that no worker ever waits for either thread to be scheduled. A worker
-/// takes all jobs that wait, up to its batch, and never waits for more. Jobs are used again: nothing
-/// is allocated for each.
+/// One thread pushes jobs, another delivers them. Beside the jobs in flight, as many again wait to be
+/// processed or delivered, so that no worker ever waits for either thread to be scheduled. A worker
+/// takes all jobs that wait, up to its batch, and never waits for more. Jobs are reused: nothing is
+/// allocated for each.
 ///
-/// Dropped, it waits for the workers to end the jobs they are at, and forgets the rest.
+/// When dropped, it waits for the workers to finish their current jobs, and discards the rest.
 pub struct OrderedPool<J> {
     shared: Arc<Shared<J>>,
     workers: Vec<JoinHandle<()>>,
@@ -26,13 +26,13 @@ struct Shared<J> {
     state: Mutex<State<J>>,
     capacity: usize,
     batch: usize,
-    /// Told when there is room for a job.
+    /// Notified when there is room for a job.
     room: Condvar,
-    /// Told when a job waits to be worked on.
+    /// Notified when a job waits to be processed.
     work: Condvar,
-    /// Told when the oldest job is done.
+    /// Notified when the oldest job is done.
     done: Condvar,
-    /// Told when a job is delivered and no other is there.
+    /// Notified when a job is delivered and no other is left.
     idle: Condvar,
 }
 
@@ -41,13 +41,13 @@ struct State<J> {
     slots: VecDeque<Slot<J>>,
     /// Jobs delivered and not in use.
     spare: Vec<J>,
-    /// How many jobs were pushed before the oldest in `slots`, and before the next to work on.
+    /// How many jobs were pushed before the oldest in `slots`, and before the next to process.
     oldest: u64,
     next: u64,
     /// The thread that delivers a job now.
     delivering: Option<ThreadId>,
     mode: Mode,
-    /// Grows when jobs are forgotten, so that a worker knows its own was.
+    /// Grows when jobs are discarded, so that a worker knows that its own was.
     epoch: u64,
 }
 
@@ -120,7 +120,7 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
                     Ok(worker) => (Some(worker), Ok(())),
                     Err(err) => (None, Err(err)),
                 };
-                // Nobody listens where another has failed.
+                // Nobody receives where another has failed.
                 let _ = made.send(result);
                 drop(made);
                 if let Some(worker) = worker {
@@ -200,13 +200,13 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
         }));
     }
 
-    /// Until [`Self::resume`], no job is taken and none delivered, and nobody waits for that.
+    /// Until [`Self::resume`], no job is accepted and none delivered; every wait ends.
     pub fn flush(&self) {
         self.shared.switch(Mode::Flushing);
     }
 
-    /// Forgets the jobs it holds and takes new ones. A delivery under way in another thread ends
-    /// first.
+    /// Discards the jobs it holds and accepts new ones. Waits for a delivery under way in another
+    /// thread.
     pub fn resume(&self) {
         let shared = &*self.shared;
         let this_thread = thread::current().id();
@@ -226,7 +226,7 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
         drop(forgotten);
     }
 
-    /// For good, no job is taken and none delivered, and nobody waits for that.
+    /// From now on, no job is accepted and none delivered; every wait ends.
     pub fn close(&self) {
         self.shared.switch(Mode::Closed);
     }
@@ -301,7 +301,7 @@ impl<J> Shared<J> {
                 }
             }
             drop(state);
-            // Those that were forgotten meanwhile.
+            // Those that were discarded meanwhile.
             jobs.clear();
         }
     }

@@ -4,13 +4,14 @@
 
 mod common;
 
-use std::{env, fs, os::unix, path::Path, process::Command};
+use std::{env, fs, os::unix, path::Path, process::Command, sync::Arc};
 
 use gst::prelude::*;
 use gstretinaface::{
     face::Face,
-    inference::{self, Provider},
+    inference::{self, Config, Loader, Provider, Request},
     meta,
+    model::{InputSpec, Model},
 };
 
 /// What came of a picture with one face.
@@ -77,6 +78,30 @@ fn a_precision_that_the_provider_lacks_is_an_error() {
     assert_eq!(outcome.errors, 1, "the decoder offers the caps again");
     let error = outcome.error.expect("an error");
     assert!(error.contains("CPU") && error.contains("precision"), "{error}");
+}
+
+#[test]
+fn sessions_are_shared_where_they_are_for_the_same() {
+    let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
+    let model = Model::shared(&model).expect("a RetinaFace network");
+    let session = |size, strides: &[u32], config: &Config| {
+        let loader = Loader::new(|_, _| (), Arc::clone(&model), Box::new(|_| ()));
+        let loader = loader.expect("ONNX Runtime");
+        loader.session(&InputSpec::new(size, strides), config).expect("it loads")
+    };
+    let one = session((64, 48), &[32], &Config::cpu(1));
+    // Three workers of one thread each need no thread besides their own.
+    let request = Request { in_flight: 3, threads: 1, ..Request::default() };
+    let three = request.resolve(Provider::Cpu).expect("the default precision");
+    for same in [&Config::cpu(1), &three] {
+        assert!(Arc::ptr_eq(&one, &session((64, 48), &[32], same)), "{same:?}");
+    }
+    let others = [
+        session((48, 64), &[32], &Config::cpu(1)),
+        session((64, 48), &[16], &Config::cpu(1)),
+        session((64, 48), &[32], &Config::cpu(2)),
+    ];
+    assert!(others.iter().all(|other| !Arc::ptr_eq(&one, other)));
 }
 
 /// One of these tests, on its own.

@@ -86,12 +86,12 @@ fn thread_seconds() -> Option<f64> {
 }
 
 /// Reads and rewrites a file as the element does.
-fn load(bytes: &[u8], task: &InputSpec, lanes: usize) {
+fn load(bytes: &[u8], spec: &InputSpec, lanes: usize) {
     PEAK.set(LIVE.get());
     let (before, started) = (LIVE.get(), thread_seconds());
     if let Ok(model) = Model::parse(bytes) {
         let strides = model.strides();
-        let task = InputSpec { strides: strides.clone(), ..task.clone() };
+        let spec = InputSpec { strides: strides.clone(), ..task.clone() };
         let size = model.fixed_size().unwrap_or(task.size);
         let heads = model.heads(size.0, size.1, &strides);
         for output in 0..model.output_names().len() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Several jobs in flight: their order, their number, and that nobody waits for ever.
+//! The ordered pool: the order of jobs, their number, and that no wait is for ever.
 
 use std::{
     io,
@@ -77,24 +77,24 @@ fn as_many_are_worked_on_at_once_as_there_are_workers() {
 
 #[test]
 fn a_worker_takes_what_waits_up_to_its_batch() {
-    // The worker tells how many jobs it has, and is told when to end.
-    let (tell, told) = mpsc::channel();
+    // The worker sends the jobs it has, and ends when it receives.
+    let (send, batches) = mpsc::channel();
     let (end, ended) = mpsc::channel::<()>();
     let worker = move |jobs: &mut [u64]| {
-        tell.send(jobs.to_vec()).expect("a receiver");
+        send.send(jobs.to_vec()).expect("a receiver");
         ended.recv_timeout(PATIENCE).expect("a sender");
     };
     let pool = Arc::new(OrderedPool::new([worker], 4, 3).expect("a thread"));
     let delivered = deliver_all(&pool);
     let push = |number| assert!(pool.push(|job| *job = number));
-    let told = || told.recv_timeout(PATIENCE).expect("a batch");
+    let next_batch = || batches.recv_timeout(PATIENCE).expect("a batch");
     push(0);
-    assert_eq!(told(), [0], "it waits for no other");
+    assert_eq!(next_batch(), [0], "it waits for no other");
     (1..6).for_each(push);
     end.send(()).expect("a worker");
-    assert_eq!(told(), [1, 2, 3], "not more than a batch");
+    assert_eq!(next_batch(), [1, 2, 3], "not more than a batch");
     end.send(()).expect("a worker");
-    assert_eq!(told(), [4, 5]);
+    assert_eq!(next_batch(), [4, 5]);
     end.send(()).expect("a worker");
     pool.drain();
     assert_eq!(delivered.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);

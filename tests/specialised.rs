@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc};
 use gstretinaface::{
     face::Face,
     frame::{Colour, Layout},
-    inference::{Config, Loader, OrtEngine, Session},
+    inference::{Config, Loader, OrtEngine},
     meta,
     model::{InputSpec, Model},
     preprocess::{Form, Pixels, ScaleMethod},
@@ -102,7 +102,7 @@ fn loader(model: &Arc<Model>) -> Loader {
 
 /// The rewritten network at work on the CPU.
 fn engine(model: &Arc<Model>, spec: &InputSpec) -> OrtEngine {
-    let session = Session::specialised(&loader(model), spec, &Config::cpu(1));
+    let session = loader(model).specialised(spec, &Config::cpu(1));
     OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
 }
 
@@ -117,7 +117,7 @@ fn every_set_of_strides_at_every_size() {
     for size in SIZES {
         for strides in SETS {
             let spec = InputSpec::new(size, strides);
-            let original = Session::as_exported(&loader, &spec, &Config::cpu(1));
+            let original = loader.as_exported(&spec, &Config::cpu(1));
             let original = OrtEngine::new(Arc::new(original.expect("it loads")));
             let mut original = original.expect("it runs");
             let mut specialised = engine(&model, &spec);

@@ -5,13 +5,14 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{
-    config::{Config, Precision},
-    providers::{LoadError, Parallelism, Provider},
+    config::{Config, Parallelism, Precision},
+    error::LoadError,
+    provider::Provider,
     session::Session,
 };
 use crate::model::{InputSpec, Model};
 
-/// What tells one session from another.
+/// What makes two sessions the same.
 struct Key {
     model: Weak<Model>,
     spec: InputSpec,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ort::{AsPointer, ortsys, session::IoBinding};
 
-use super::{device::Memory, providers::LoadError, session::Session};
+use super::{device::Memory, error::LoadError, session::Session};
 use crate::{
     families::heads::Heads,
     preprocess::Form,

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use ort::logging::LogLevel;
 
-use super::providers::{LoadError, Provider, ProviderError};
+use super::{
+    error::{LoadError, ProviderError},
+    provider::Provider,
+};
 use crate::model::InputSpec;
 
 /// Something that happened while a network was loaded.

@@ -17,12 +17,12 @@ use thiserror::Error;
 pub enum LibraryError {
     #[error(
         "ONNX Runtime was not found ({}). Run scripts/setup of gst-plugin-retinaface, or install \
-         ONNX Runtime 1.17 or newer and let the environment variable ORT_DYLIB_PATH name its \
+         ONNX Runtime 1.17 or newer and set the environment variable ORT_DYLIB_PATH to its \
          libonnxruntime.so",
         .0.join("; ")
     )]
     NotFound(Vec<String>),
-    #[error("ONNX Runtime does not start: {0}")]
+    #[error("ONNX Runtime cannot be initialised: {0}")]
     Environment(String),
 }
 
@@ -33,10 +33,10 @@ static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 static PLUGIN_FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
-/// ONNX Runtime 1.31 and newer, as its makers build it, tells them of every process that uses it and
-/// writes an identifier into the user's cache folder, before it can be told not to by its API. Where
-/// the user has not said anything, this says not to. To be called before other threads start, as it
-/// sets an environment variable, which is the only thing that it heeds.
+/// Microsoft's builds of ONNX Runtime 1.31 and newer report every process that uses them to Microsoft
+/// and write an identifier into the user's cache folder, before their API can turn that off. This
+/// turns it off where the user has not decided. Call it before other threads start: it sets an
+/// environment variable, as there is no other way.
 pub fn decline_telemetry() {
     const VARIABLE: &str = "ORT_DISABLE_TELEMETRY";
     if env::var_os(VARIABLE).is_none() {
@@ -46,9 +46,9 @@ pub fn decline_telemetry() {
     }
 }
 
-/// Tells where the plugin file is, so that the library may lie beside it.
+/// Sets the folder of the plugin file, where ONNX Runtime is searched first.
 pub fn set_plugin_folder(folder: &Path) {
-    // A plugin has one place; the first to tell is right.
+    // A plugin is in one place: the first call is right.
     let _ = PLUGIN_FOLDER.set(folder.to_owned());
 }
 
@@ -87,7 +87,7 @@ pub(super) fn folder() -> Option<&'static Path> {
     FOLDER.get().map(PathBuf::as_path)
 }
 
-/// Where to look, in order. A library that the user names is the only one tried.
+/// Files to try, in order. A library that the user names is the only one.
 fn candidates() -> Vec<PathBuf> {
     if let Some(path) = env::var_os("ORT_DYLIB_PATH").filter(|path| !path.is_empty()) {
         return vec![path.into()];

@@ -4,23 +4,29 @@
 
 use std::sync::Arc;
 
-use ort::{environment::Environment, logging::LogLevel};
+use ort::{environment::Environment, logging::LogLevel, memory::Allocator, value::Tensor};
 
 use super::{
     cache,
     config::Config,
     engine::OrtEngine,
+    error::{LoadError, SpecialisedError},
     event::{Event, EventHandler},
     library::{self, LibraryError, Log},
-    providers::LoadError,
+    network::{Loaded, Network},
+    providers::AsExported,
     session::Session,
 };
-use crate::model::{InputSpec, Model};
+use crate::{
+    model::{InputSpec, Model, Specialised},
+    preprocess::Form,
+    retinaface::detector::EngineError,
+};
 
-/// Loads sessions and engines of one model.
+/// Loads one model's sessions and engines.
 pub struct Loader {
-    pub(super) environment: &'static Environment,
-    pub(super) model: Arc<Model>,
+    environment: &'static Environment,
+    model: Arc<Model>,
     on_event: EventHandler,
 }
 
@@ -30,12 +36,11 @@ impl Loader {
         Ok(Self { environment: library::environment(log)?, model, on_event })
     }
 
-    /// The network's input and outputs.
     pub fn model(&self) -> &Model {
         &self.model
     }
 
-    /// Passes an event on.
+    /// Calls the event handler.
     pub fn emit(&self, event: Event) {
         (self.on_event)(event);
     }
@@ -62,7 +67,7 @@ impl Loader {
             let (width, height) = spec.size;
             let loading = format!("Loading the network for {width}×{height} pixels");
             self.log(LogLevel::Info, &loading);
-            Session::new(self, spec, config).map(Arc::new)
+            self.new_session(spec, config).map(Arc::new)
         };
         if config.provider.capabilities().shares_sessions {
             cache::get_or_load(&self.model, spec, config, new)
@@ -70,4 +75,115 @@ impl Loader {
             new()
         }
     }
+
+    /// Loads the network, rewritten for just this input where possible. Where not, and where the
+    /// provider takes it, it is loaded as exported, with a warning in the log.
+    fn new_session(&self, spec: &InputSpec, config: &Config) -> Result<Session, LoadError> {
+        let why = match self.specialised(spec, config) {
+            Ok(session) => return Ok(session),
+            Err(why) => why,
+        };
+        match (config.provider.capabilities().as_exported, why) {
+            (AsExported::Never, SpecialisedError::Rewriting(why)) => {
+                Err(config.refused(&why.to_string()).into())
+            }
+            (AsExported::Never | AsExported::IfNotRewritable, SpecialisedError::Loading(err)) => {
+                Err(err)
+            }
+            (AsExported::IfNotRewritable | AsExported::IfNotLoaded, why) => {
+                let slower = format!("The network runs as exported, which is slower: {why}");
+                self.log(LogLevel::Warning, &slower);
+                self.as_exported(spec, config)
+            }
+        }
+    }
+
+    /// Loads the network rewritten for this input.
+    pub fn specialised(
+        &self,
+        spec: &InputSpec,
+        config: &Config,
+    ) -> Result<Session, SpecialisedError> {
+        let lanes = config.provider.capabilities().lanes;
+        let Specialised { model: file, input, outputs, heads } =
+            self.model.specialise(spec, lanes)?;
+        let Loaded { session, device } = self.load(spec, config, &file)?;
+        Ok(Session {
+            session,
+            spec: spec.clone(),
+            input,
+            outputs,
+            normalisation: self.model.normalisation(),
+            heads,
+            specialised: true,
+            cuda_graphs: config.cuda_graphs,
+            device,
+        })
+    }
+
+    /// Loads the network as its file has it: it takes planes, and one frame a run.
+    pub fn as_exported(&self, spec: &InputSpec, config: &Config) -> Result<Session, LoadError> {
+        if spec.batch != 1 {
+            return Err(LoadError::Batch);
+        }
+        let model = &self.model;
+        let spec = InputSpec { form: Form::Planes, ..spec.clone() };
+        // The outputs' shapes are known after a first run; a CUDA graph would keep its addresses.
+        let config = Config { cuda_graphs: false, ..config.clone() };
+        let (width, height) = spec.size;
+        let heads = model.heads(width, height, &spec.strides);
+        // In one piece until nothing can fail, for the session to be dropped before its device.
+        let mut loaded = self.load(&spec, &config, model.bytes())?;
+        let input = model.input_name().to_owned();
+        let mut outputs = Vec::new();
+        let ran = loaded.device.run(&mut || {
+            outputs = output_shapes(&mut loaded.session, &input, model.output_names(), spec.size)
+                .map_err(|err| EngineError(err.to_string()))?;
+            Ok(())
+        });
+        ran.map_err(|source| LoadError::Run { width, height, source })?;
+        for (index, (name, shape)) in outputs.iter().enumerate() {
+            let found = shape.iter().product::<i64>() as usize;
+            let needed = heads.output_len(index);
+            if found < needed {
+                return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
+            }
+        }
+        let Loaded { session, device } = loaded;
+        Ok(Session {
+            session,
+            spec,
+            input,
+            outputs,
+            normalisation: model.normalisation(),
+            heads,
+            specialised: false,
+            cuda_graphs: false,
+            device,
+        })
+    }
+
+    fn load(&self, spec: &InputSpec, config: &Config, file: &[u8]) -> Result<Loaded, LoadError> {
+        let on_event = &|event: Event| self.emit(event);
+        let environment = self.environment;
+        config.provider.load(&Network { environment, on_event, config, file, spec })
+    }
+}
+
+/// The outputs' names and shapes, from a run on an empty picture.
+fn output_shapes(
+    session: &mut ort::session::Session,
+    input: &str,
+    outputs: &[String],
+    (width, height): (u32, u32),
+) -> Result<Vec<(String, Vec<i64>)>, ort::Error> {
+    let shape = [1, 3, i64::from(height), i64::from(width)];
+    let mut picture = Tensor::<f32>::new(&Allocator::default(), shape)?;
+    picture.extract_tensor_mut().1.fill(0.0);
+    let values = session.run(ort::inputs![input => picture])?;
+    let shape = |name: &String| {
+        let (shape, _) = values[name.as_str()].try_extract_tensor::<f32>()?;
+        Ok((name.clone(), shape.to_vec()))
+    };
+    outputs.iter().map(shape).collect()
 }

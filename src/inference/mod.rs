@@ -9,23 +9,27 @@ mod cache;
 mod config;
 mod device;
 mod engine;
+mod error;
 mod event;
 mod library;
 mod loader;
+mod network;
 #[cfg(feature = "nvidia")]
 mod nvidia;
+mod provider;
 mod providers;
+mod resolve;
 mod select;
 mod session;
 
-pub use config::{Config, Precision, Request};
+pub use config::{Config, Parallelism, Precision, Request};
 pub use engine::OrtEngine;
+pub use error::{LoadError, ProviderError, SpecialisedError};
 pub use event::{Event, EventHandler};
 pub use library::{LibraryError, Log, decline_telemetry, environment, set_plugin_folder};
 pub use loader::Loader;
 pub use ort::logging::LogLevel;
-pub use providers::{
-    AsExported, Capabilities, ExecutionProvider, LoadError, Parallelism, Provider, ProviderError,
-};
+pub use provider::Provider;
+pub use providers::{AsExported, Capabilities, ExecutionProvider};
 pub use select::Selection;
-pub use session::{Session, SpecialisedError};
+pub use session::Session;

@@ -9,8 +9,9 @@ use ort::logging::LogLevel;
 use super::{
     config::{Config, Request},
     engine::OrtEngine,
+    error::{LoadError, ProviderError},
     loader::Loader,
-    providers::{LoadError, Provider, ProviderError},
+    provider::Provider,
 };
 use crate::{
     model::InputSpec,

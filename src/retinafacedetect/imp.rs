@@ -70,7 +70,7 @@ struct State {
     network: Arc<Network>,
     /// There from the first caps on.
     stream: Option<Stream>,
-    /// Caps that were no good: elements offer them again, which would be a long wait again.
+    /// Caps that failed: upstream offers them again, and failing again would take as long.
     refused: Option<gst::Caps>,
     /// Frames since the start.
     frames: u64,
@@ -82,7 +82,7 @@ struct Stream {
     mode: Mode,
 }
 
-/// What there is to know of the frames that have left.
+/// About the frames that have left.
 struct Output {
     stats: Stats,
     /// How many faces were detected last.
@@ -333,11 +333,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// ONNX Runtime's messages, in the element's debug category.
 fn log(level: LogLevel, message: &str) {
+    gst::log_with_level!(CAT, debug_level(level), "ONNX Runtime: {message}");
+}
+
+fn debug_level(level: LogLevel) -> gst::DebugLevel {
     match level {
-        LogLevel::Fatal | LogLevel::Error => gst::error!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Warning => gst::warning!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Info => gst::debug!(CAT, "ONNX Runtime: {message}"),
-        LogLevel::Verbose => gst::trace!(CAT, "ONNX Runtime: {message}"),
+        LogLevel::Fatal | LogLevel::Error => gst::DebugLevel::Error,
+        LogLevel::Warning => gst::DebugLevel::Warning,
+        LogLevel::Info => gst::DebugLevel::Debug,
+        LogLevel::Verbose => gst::DebugLevel::Trace,
     }
 }
 
@@ -394,7 +398,10 @@ impl RetinaFaceDetect {
     /// Reports what happens while a network is loaded.
     fn handle_event(&self, event: &Event) {
         let (kind, text) = match event {
-            Event::Log(level, message) => return log(*level, message),
+            Event::Log(level, message) => {
+                let level = debug_level(*level);
+                return gst::log_with_level!(CAT, level, imp = self, "{message}");
+            }
             Event::ProviderChanged(provider, reason) => {
                 return self.set_provider(*provider, &[*reason]);
             }
@@ -510,8 +517,8 @@ impl RetinaFaceDetect {
         self.obj().sink_pad().peer_query(&mut query) && query.result().0
     }
 
-    /// What frames in flight add to the latency of a live pipeline: with so many frames' time for
-    /// each frame, this element keeps up.
+    /// What frames in flight add to the latency of a live pipeline: with the time of that many frames
+    /// for each, this element keeps up.
     fn latency(&self) -> Option<gst::ClockTime> {
         let state = lock(&self.state);
         let Stream { format, mode } = state.as_ref()?.stream.as_ref()?;
@@ -535,7 +542,7 @@ impl RetinaFaceDetect {
         }
     }
 
-    /// What a job needs to know of a frame that has just arrived.
+    /// Fills in a job for a frame that has just arrived.
     fn accept(&self, job: &mut Job, buffer: gst::Buffer, format: &Arc<Format>, detect: bool) {
         let segment = self.obj().segment();
         let segment = segment.downcast_ref::<gst::ClockTime>();

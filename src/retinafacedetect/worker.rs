@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What finds the faces of one frame after the other.
+//! Detecting the faces in one batch of frames after the other.
 
 use std::{io, sync::Arc, time::Instant};
 
@@ -41,8 +41,8 @@ pub enum DetectError {
     #[error(transparent)]
     Map(#[from] MapError),
     #[error(
-        "the network takes pictures of {}×{} pixels only, and frames of {}×{} scaled to {}×{} are \
-         not: scale or crop the video before this element, or set scale and max-size to match",
+        "the network takes an input of {}×{} pixels only, but frames of {}×{} are scaled to {}×{}: \
+         scale or crop the video before this element, or set scale and max-size to match",
         .fixed.0, .fixed.1, .frame.0, .frame.1, .size.0, .size.1
     )]
     Size { frame: (u32, u32), size: (u32, u32), fixed: (u32, u32) },
@@ -54,7 +54,7 @@ pub enum DetectError {
     Fault(String),
 }
 
-/// A frame and what became of it.
+/// A frame and what was detected in it.
 pub struct Job {
     pub buffer: Option<gst::Buffer>,
     pub format: Option<Arc<Format>>,
@@ -63,7 +63,7 @@ pub struct Job {
     pub detect: bool,
     pub stream_time: Option<gst::ClockTime>,
     pub running_time: Option<gst::ClockTime>,
-    /// When the element got it.
+    /// When it arrived at the element.
     pub arrival: Instant,
     pub faces: Vec<Face>,
     pub result: Result<Timings, DetectError>,
@@ -156,7 +156,7 @@ pub fn select(
     Ok(network.loader.select(&request, spec)?)
 }
 
-/// Finds faces on one thread.
+/// Detects faces on one thread.
 pub struct Worker {
     network: Arc<Network>,
     config: Config,
@@ -174,8 +174,8 @@ struct BatchEngines {
 }
 
 impl BatchEngines {
-    /// Loads what is missing. Where no provider in particular was asked for and the one of `config`
-    /// cannot go on without consent, `config` becomes that of its fallback.
+    /// Loads what is missing. Where the provider was not asked for and has no engine, `config` becomes
+    /// that of its fallback.
     fn grow(&mut self, network: &Network, config: &mut Config) -> Result<(), DetectError> {
         let loader = &network.loader;
         while !self.complete {
@@ -262,7 +262,7 @@ impl Worker {
             if let Err(err) = self.detect(jobs)
                 && let Some(job) = jobs.iter_mut().find(|job| job.detect)
             {
-                // After it, none is sent on.
+                // No frame after it is pushed downstream.
                 job.result = Err(err);
             }
         }

@@ -23,7 +23,7 @@ use crate::{
     inference::{
         config::Config,
         device::{Device, Memory},
-        providers::ProviderError,
+        error::ProviderError,
     },
     retinaface::detector::EngineError,
 };

@@ -4,31 +4,16 @@
 
 use std::path::Path;
 
-use super::providers::{AsExported, Capabilities};
-
 mod gpu;
 mod pinned;
 pub mod tensorrt_engine;
 
 pub use gpu::{Gpu, turn};
 
-/// On a GPU each session has a stream and memory of its own.
-pub const CAPABILITIES: Capabilities = Capabilities {
-    takes_pixels: true,
-    shares_sessions: false,
-    batch: 8,
-    as_exported: AsExported::IfNotRewritable,
-    lanes: 1,
-    // Each costs memory of the GPU for each worker.
-    input_sizes: 2,
-    cuda_graphs: true,
-    fallback: None,
-};
-
 /// What to do where ONNX Runtime's part of CUDA or TensorRT is missing.
 pub const REMEDY: &str = "run scripts/setup --gpu of gst-plugin-retinaface, or install ONNX \
-                          Runtime's GPU build (on PyPI onnxruntime-gpu) and let the environment \
-                          variable ORT_DYLIB_PATH name its libonnxruntime.so";
+                          Runtime's GPU build (on PyPI onnxruntime-gpu) and set the environment \
+                          variable ORT_DYLIB_PATH to its libonnxruntime.so";
 
 /// Whether there is an NVIDIA GPU with a driver here, in a PC or a Jetson.
 pub fn has_gpu() -> bool {
@@ -55,7 +40,7 @@ pub fn hint(why: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use crate::inference::providers::{Provider, ProviderError};
+    use crate::inference::{error::ProviderError, provider::Provider};
 
     #[test]
     fn a_missing_library_is_named_with_what_it_belongs_to() {

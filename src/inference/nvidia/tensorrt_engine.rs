@@ -18,8 +18,9 @@ use super::Gpu;
 use crate::{
     inference::{
         config::Precision,
+        error::{LoadError, ProviderError},
         event::Event,
-        providers::{LoadError, Network, ProviderError},
+        network::Network,
     },
     model::InputSpec,
 };
@@ -173,7 +174,7 @@ struct Draft {
 }
 
 impl Draft {
-    /// Moves the engine to where it is looked for, unless another process was faster.
+    /// Moves the engine to its place in the cache, unless another process was faster.
     fn publish(self) {
         // Without it, the next start builds again.
         let _ = fs::rename(&self.folder, &self.target);

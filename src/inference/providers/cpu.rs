@@ -2,11 +2,15 @@
 
 //! ONNX Runtime's own kernels.
 
-use super::{
-    AsExported, Capabilities, ExecutionProvider, LoadError, Loaded, Network, Parallelism, Provider,
-};
+use super::{AsExported, Capabilities, ExecutionProvider};
 use crate::{
-    inference::{config::Precision, device},
+    inference::{
+        config::{Parallelism, Precision},
+        device,
+        error::LoadError,
+        network::{Loaded, Network},
+        provider::Provider,
+    },
     model::cpu_lanes,
 };
 
@@ -19,10 +23,6 @@ impl ExecutionProvider for Cpu {
 
     fn name(&self) -> &'static str {
         "CPU"
-    }
-
-    fn remedy(&self) -> &'static str {
-        "it is part of every ONNX Runtime"
     }
 
     fn precisions(&self) -> &'static [Precision] {

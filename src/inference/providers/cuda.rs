@@ -4,16 +4,32 @@
 
 use ort::ep::{self, ExecutionProvider as _};
 
-use super::{Capabilities, ExecutionProvider, LoadError, Loaded, Network, Provider};
+use super::{AsExported, Capabilities, ExecutionProvider};
 use crate::inference::{
     config::Precision,
+    error::LoadError,
+    network::{Loaded, Network},
     nvidia::{self, Gpu},
+    provider::Provider,
 };
 
 /// Most memory that ONNX Runtime takes of a GPU for one session: so much, and so much for each pixel
 /// of each frame of a run. The largest networks of the kind, ResNet-50's, take a few hundred bytes.
 const MEMORY: usize = 1 << 30;
 const MEMORY_A_PIXEL: usize = 1 << 10;
+
+/// On a GPU each session has a stream and memory of its own.
+pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    takes_pixels: true,
+    shares_sessions: false,
+    batch: 8,
+    as_exported: AsExported::IfNotRewritable,
+    lanes: 1,
+    // Each costs memory of the GPU for each worker.
+    input_sizes: 2,
+    cuda_graphs: true,
+    fallback: None,
+};
 
 pub struct Cuda;
 
@@ -50,13 +66,17 @@ impl ExecutionProvider for Cuda {
         &[Precision::Tf32, Precision::Fp32]
     }
 
+    fn default_precision(&self) -> Precision {
+        Precision::Tf32
+    }
+
     fn tolerance(&self, precision: Precision) -> f32 {
         // TF32 has three bits more than bf16.
         if precision == Precision::Fp32 { 0.001 } else { 0.02 }
     }
 
     fn capabilities(&self) -> Capabilities {
-        nvidia::CAPABILITIES
+        CAPABILITIES
     }
 
     fn load(&self, network: &Network) -> Result<Loaded, LoadError> {

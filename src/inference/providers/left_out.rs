@@ -2,8 +2,13 @@
 
 //! A provider that this plugin was built without.
 
-use super::{ExecutionProvider, LoadError, Loaded, Network, Provider, ProviderError};
-use crate::inference::config::Precision;
+use super::ExecutionProvider;
+use crate::inference::{
+    config::Precision,
+    error::{LoadError, ProviderError},
+    network::{Loaded, Network},
+    provider::Provider,
+};
 
 pub struct LeftOut {
     pub provider: Provider,
@@ -17,10 +22,6 @@ impl ExecutionProvider for LeftOut {
 
     fn name(&self) -> &'static str {
         self.name
-    }
-
-    fn remedy(&self) -> &'static str {
-        "build this plugin with the cargo feature nvidia"
     }
 
     fn find(&self) -> Result<(), ProviderError> {

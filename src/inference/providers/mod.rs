@@ -2,47 +2,30 @@
 
 //! ONNX Runtime's execution providers: a trait, a file for each, and one list.
 
-use std::{fmt, fs::File, io, io::Read, ops::Deref, path::Path};
-
-use ort::{
-    environment::Environment,
-    ep::ExecutionProviderDispatch,
-    session::builder::{GraphOptimizationLevel, SessionBuilder},
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Read},
+    ops::Deref,
+    path::Path,
 };
 
 use super::{
-    config::{Config, Precision},
-    device::Device,
-    event::Event,
+    config::{Parallelism, Precision},
+    error::{LoadError, ProviderError},
     library,
+    network::{Loaded, Network},
+    provider::Provider,
 };
-use crate::model::InputSpec;
 
 mod cpu;
 #[cfg(feature = "nvidia")]
 mod cuda;
-mod error;
 #[cfg(not(feature = "nvidia"))]
 mod left_out;
 mod openvino;
 #[cfg(feature = "nvidia")]
 mod tensorrt;
-
-pub use error::{LoadError, ProviderError};
-
-/// An execution provider; what it can do is in its [`ExecutionProvider`], by dereferencing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Provider {
-    TensorRt,
-    Cuda,
-    OpenVino,
-    Cpu,
-}
-
-impl Provider {
-    /// All of them, in the order in which they are tried. The CPU always works.
-    pub const ALL: [Self; 4] = [Self::TensorRt, Self::Cuda, Self::OpenVino, Self::Cpu];
-}
 
 impl Deref for Provider {
     type Target = dyn ExecutionProvider;
@@ -87,8 +70,10 @@ pub trait ExecutionProvider: Sync {
         true
     }
 
-    /// What to do where ONNX Runtime's part of it is missing.
-    fn remedy(&self) -> &'static str;
+    /// What to do where the file or ONNX Runtime's support is missing.
+    fn remedy(&self) -> &'static str {
+        ""
+    }
 
     /// What to do where it fails for this reason, after a semicolon; empty where nobody knows.
     fn hint(&self, _why: &str) -> &'static str {
@@ -127,15 +112,19 @@ pub trait ExecutionProvider: Sync {
         false
     }
 
-    /// The precisions it computes in, its default first.
+    /// The precisions it computes in.
     fn precisions(&self) -> &'static [Precision];
+
+    fn default_precision(&self) -> Precision {
+        Precision::Fp32
+    }
 
     /// Largest relative difference from the CPU's outputs (root of the sums of squares) that the
     /// precision explains.
     fn tolerance(&self, precision: Precision) -> f32;
 
-    /// How a session divides its work where `runs` runs with `threads` threads each go on at once;
-    /// 0 threads: as many as cores, or one where several runs go on at once.
+    /// The threads of a session in which `runs` runs of `threads` threads each go on at once; 0
+    /// threads: as many as cores, or one where several runs go on at once.
     fn parallelism(&self, _threads: usize, _runs: usize) -> Parallelism {
         Parallelism { threads: 1, streams: 1 }
     }
@@ -148,22 +137,13 @@ pub trait ExecutionProvider: Sync {
     fn load(&self, network: &Network) -> Result<Loaded, LoadError>;
 }
 
-/// The threads of a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Parallelism {
-    /// In all; 0: ONNX Runtime takes as many as cores.
-    pub threads: usize,
-    /// Groups of them, each of which computes one run at a time.
-    pub streams: usize,
-}
-
 /// How a provider is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// Whether it takes frames as [pixels](crate::preprocess::Form::Pixels), because it is faster
     /// than the CPU at preprocessing; otherwise planes.
     pub takes_pixels: bool,
-    /// Whether elements share sessions, and workers run one at the same time.
+    /// Whether sessions are shared by elements and by workers, which run them at the same time.
     pub shares_sessions: bool,
     /// Frames in one run by default.
     pub batch: usize,
@@ -176,7 +156,7 @@ pub struct Capabilities {
     pub input_sizes: usize,
     /// Whether runs can be captured as CUDA graphs.
     pub cuda_graphs: bool,
-    /// Takes over where this one cannot go on without the user's consent.
+    /// Takes over where this one has to build an engine first, and may not.
     pub fallback: Option<Provider>,
 }
 
@@ -204,51 +184,6 @@ pub enum AsExported {
     Never,
 }
 
-/// A network to be loaded.
-pub struct Network<'a> {
-    pub environment: &'a Environment,
-    pub on_event: &'a dyn Fn(Event),
-    pub config: &'a Config,
-    /// An ONNX file.
-    pub file: &'a [u8],
-    /// What it is loaded for.
-    pub spec: &'a InputSpec,
-}
-
-/// A network loaded. The session is dropped before what it computes on.
-pub struct Loaded {
-    pub session: ort::session::Session,
-    pub device: Box<dyn Device>,
-}
-
-impl Network<'_> {
-    /// A session builder with so many threads that sleep when there is nothing to do.
-    fn builder(&self, threads: usize) -> Result<SessionBuilder, LoadError> {
-        let builder = || {
-            ort::session::Session::builder(self.environment)?
-                .with_optimization_level(GraphOptimizationLevel::All)?
-                .with_intra_op_spinning(false)?
-                .with_inter_op_spinning(false)?
-                .with_intra_threads(threads)
-                .map_err(ort::Error::from)
-        };
-        builder().map_err(LoadError::Rejected)
-    }
-
-    /// Loads the network with these providers, the first of them preferred.
-    fn load_with(
-        &self,
-        builder: SessionBuilder,
-        providers: impl IntoIterator<Item = ExecutionProviderDispatch>,
-    ) -> Result<ort::session::Session, LoadError> {
-        let providers = providers.into_iter().map(|provider| provider.error_on_failure());
-        let mut builder = builder
-            .with_execution_providers(providers.collect::<Vec<_>>())
-            .map_err(|err| self.config.refused(&err.to_string()))?;
-        Ok(builder.commit_from_memory(self.file)?)
-    }
-}
-
 /// Why a file is no shared library, if so.
 fn damage(path: &Path) -> io::Result<Option<String>> {
     let mut start = Vec::new();
@@ -268,6 +203,7 @@ mod tests {
     fn every_provider_is_in_the_list_once_and_answers_for_itself() {
         for (index, provider) in Provider::ALL.into_iter().enumerate() {
             assert_eq!(provider.provider(), provider);
+            assert!(provider.precisions().contains(&provider.default_precision()));
             assert!(!Provider::ALL[..index].contains(&provider));
         }
         assert_eq!(

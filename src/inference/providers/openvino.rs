@@ -6,8 +6,14 @@ use std::thread;
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider as _};
 
-use super::{ExecutionProvider, LoadError, Loaded, Network, Parallelism, Provider};
-use crate::inference::{config::Precision, device};
+use super::ExecutionProvider;
+use crate::inference::{
+    config::{Parallelism, Precision},
+    device,
+    error::LoadError,
+    network::{Loaded, Network},
+    provider::Provider,
+};
 
 pub struct OpenVino;
 
@@ -30,7 +36,7 @@ impl ExecutionProvider for OpenVino {
 
     fn remedy(&self) -> &'static str {
         "run scripts/setup --openvino of gst-plugin-retinaface, or install ONNX Runtime's OpenVINO \
-         build (on PyPI onnxruntime-openvino) and let the environment variable ORT_DYLIB_PATH name \
+         build (on PyPI onnxruntime-openvino) and set the environment variable ORT_DYLIB_PATH to \
          its libonnxruntime.so"
     }
 

@@ -4,13 +4,13 @@
 
 use ort::ep::{self, ExecutionProvider as _};
 
-use super::{
-    AsExported, Capabilities, ExecutionProvider, LoadError, Loaded, Network, Provider,
-    ProviderError, cuda,
-};
+use super::{AsExported, Capabilities, ExecutionProvider, cuda};
 use crate::inference::{
     config::Precision,
+    error::{LoadError, ProviderError},
+    network::{Loaded, Network},
     nvidia::{self, Gpu, tensorrt_engine},
+    provider::Provider,
 };
 
 pub struct TensorRt;
@@ -52,6 +52,10 @@ impl ExecutionProvider for TensorRt {
         &[Precision::Fp16, Precision::Fp32, Precision::Bf16]
     }
 
+    fn default_precision(&self) -> Precision {
+        Precision::Fp16
+    }
+
     fn tolerance(&self, precision: Precision) -> f32 {
         if precision == Precision::Fp32 { 0.001 } else { 0.1 }
     }
@@ -61,7 +65,7 @@ impl ExecutionProvider for TensorRt {
             // It would build an engine for any shape, at every start.
             as_exported: AsExported::Never,
             fallback: Some(Provider::Cuda),
-            ..nvidia::CAPABILITIES
+            ..cuda::CAPABILITIES
         }
     }
 

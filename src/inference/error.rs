@@ -4,8 +4,11 @@
 
 use thiserror::Error;
 
-use super::Provider;
-use crate::{inference::config::Precision, retinaface::detector::EngineError};
+use super::{
+    config::{Config, Precision},
+    provider::Provider,
+};
+use crate::{model::NotSpecialised, retinaface::detector::EngineError};
 
 /// A network does not load or does not answer as RetinaFace does.
 #[derive(Debug, Error)]
@@ -25,6 +28,15 @@ pub enum LoadError {
     Batch,
 }
 
+/// A network cannot be rewritten, or the rewritten form does not load.
+#[derive(Debug, Error)]
+pub enum SpecialisedError {
+    #[error(transparent)]
+    Rewriting(#[from] NotSpecialised),
+    #[error(transparent)]
+    Loading(#[from] LoadError),
+}
+
 /// A provider cannot be used.
 #[derive(Debug, Error)]
 pub enum ProviderError {
@@ -41,11 +53,8 @@ pub enum ProviderError {
         "ONNX Runtime's provider library {library} is damaged ({why}); {}", .provider.remedy()
     )]
     Damaged { provider: Provider, library: String, why: String },
-    #[error(
-        "{provider} does not support the precision {}: set precision to auto or fp32",
-        .precision.map(|precision| precision.to_string()).unwrap_or_default()
-    )]
-    Precision { provider: Provider, precision: Option<Precision> },
+    #[error("{provider} does not support the precision {precision}: set precision to auto or fp32")]
+    Precision { provider: Provider, precision: Precision },
     #[error("{provider} needs an NVIDIA GPU: {why}")]
     NoDevice { provider: Provider, why: String },
     #[error("TensorRT is not installed: {library} was not found in the library path")]
@@ -83,6 +92,13 @@ impl ProviderError {
             | Self::Refused { .. }
             | Self::Wrong { .. } => true,
         }
+    }
+}
+
+impl Config {
+    /// The provider fails for this reason.
+    pub(super) fn refused(&self, why: &str) -> ProviderError {
+        ProviderError::refused(self.provider, self.device, why)
     }
 }
 

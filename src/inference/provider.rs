@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Which execution providers there are.
+
+/// An execution provider. It dereferences to what there is to know of it: see
+/// [`ExecutionProvider`](super::ExecutionProvider).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Provider {
+    TensorRt,
+    Cuda,
+    OpenVino,
+    Cpu,
+}
+
+impl Provider {
+    /// All of them, in the order in which they are tried. The CPU always works.
+    pub const ALL: [Self; 4] = [Self::TensorRt, Self::Cuda, Self::OpenVino, Self::Cpu];
+}
