@@ -91,19 +91,19 @@ fn load(bytes: &[u8], spec: &InputSpec, lanes: usize) {
     let (before, started) = (LIVE.get(), thread_seconds());
     if let Ok(model) = Model::parse(bytes) {
         let strides = model.strides();
-        let spec = InputSpec { strides: strides.clone(), ..task.clone() };
-        let size = model.fixed_size().unwrap_or(task.size);
+        let spec = InputSpec { strides: strides.clone(), ..spec.clone() };
+        let size = model.fixed_size().unwrap_or(spec.size);
         let heads = model.heads(size.0, size.1, &strides);
         for output in 0..model.output_names().len() {
             heads.output_len(output);
         }
-        if let Ok(specialised) = model.specialise(&InputSpec { size, ..task.clone() }, lanes) {
+        if let Ok(specialised) = model.specialise(&InputSpec { size, ..spec.clone() }, lanes) {
             ModelProto::decode(specialised.model.as_slice()).expect("an ONNX file");
             for (index, (_, dims)) in specialised.outputs.iter().enumerate() {
                 // The decoder reads the values of one frame, to the last.
                 let frame: i64 = dims[1..].iter().product();
                 assert_eq!(specialised.heads.output_len(index) as i64, frame);
-                assert_eq!(dims[0], task.batch as i64);
+                assert_eq!(dims[0], spec.batch as i64);
             }
         }
     }
@@ -114,7 +114,7 @@ fn load(bytes: &[u8], spec: &InputSpec, lanes: usize) {
     }
 }
 
-fn task() -> impl Strategy<Value = (InputSpec, usize)> {
+fn input_spec() -> impl Strategy<Value = (InputSpec, usize)> {
     let side = || prop_oneof![Just(1), Just(640), Just(8192), 1u32..2000];
     let pixels =
         Pixels { size: (320, 240), channels: 4, order: [2, 1, 0], method: ScaleMethod::Bilinear };
@@ -449,20 +449,20 @@ proptest! {
     fn damaged_bytes_do_no_harm(
         damage in prop::collection::vec(damage(), 1..5),
         bare: bool,
-        (task, lanes) in task(),
+        (spec, lanes) in input_spec(),
     ) {
         let Some(network) = &*NETWORK else { return Ok(()) };
         let mut bytes =
             if bare { network.bare.encode_to_vec() } else { network.bytes.clone() };
         damage.iter().for_each(|damage| damage.apply(&mut bytes));
-        load(&bytes, &task, lanes);
+        load(&bytes, &spec, lanes);
     }
 
     #[test]
     fn changed_graphs_do_no_harm(
         changes in prop::collection::vec(change(), 1..6),
         bare in prop::bool::weighted(0.2),
-        (task, lanes) in task(),
+        (spec, lanes) in input_spec(),
     ) {
         let Some(network) = &*NETWORK else { return Ok(()) };
         let mut model = match bare {
@@ -473,6 +473,6 @@ proptest! {
             // What there is nothing of stays as it is.
             let _ = change.apply(&mut model);
         }
-        load(&model.encode_to_vec(), &task, lanes);
+        load(&model.encode_to_vec(), &spec, lanes);
     }
 }

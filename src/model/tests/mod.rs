@@ -439,7 +439,7 @@ fn damaged_networks_do_no_harm() {
             }
         }
         for bytes in [network.bytes(), proto.encode_to_vec()] {
-            for _ in 0..1000 {
+            for _ in 0..150 {
                 let mut bytes = bytes.clone();
                 for _ in 0..=next(4) {
                     let at = next(bytes.len());
