@@ -7,8 +7,7 @@
 //! need pinned memory and a stream.
 
 use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
+    sync::{Arc, Mutex, PoisonError},
     thread::{self, ThreadId},
 };
 
@@ -18,7 +17,10 @@ use cudarc::driver::{
 };
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 
-use super::pinned::Pinned;
+use super::{
+    capture::{alone, turn},
+    pinned::{Pinned, failure},
+};
 use crate::{
     inference::{
         config::Config,
@@ -27,15 +29,6 @@ use crate::{
     },
     retinaface::detector::EngineError,
 };
-
-/// Held alone while a CUDA graph is captured: what other threads allocate on the GPU meanwhile would
-/// spoil it, as ONNX Runtime captures with `cudaStreamCaptureModeGlobal`.
-static CAPTURE: RwLock<()> = RwLock::new(());
-
-/// To be held during work that allocates on a GPU: no CUDA graph is captured meanwhile.
-pub fn turn() -> RwLockReadGuard<'static, ()> {
-    CAPTURE.read().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// Where one session's work is done, in order.
 pub struct Gpu {
@@ -106,7 +99,7 @@ impl Device for Gpu {
             let mut captured = self.captured.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::replace(&mut *captured, thread) != thread
         };
-        let _alone = captures.then(|| CAPTURE.write().unwrap_or_else(PoisonError::into_inner));
+        let _alone = captures.then(alone);
         let _turn = (!captures).then(turn);
         let done = work();
         let waited = self.stream.synchronize().map_err(failure);
@@ -129,9 +122,4 @@ fn stream(device: u32) -> Result<Arc<CudaStream>, String> {
     }
     let stream = CudaContext::new(device as usize).and_then(|context| context.new_stream());
     stream.map_err(|err| format!("the GPU cannot be used: {err:?}"))
-}
-
-/// A failure of the driver while a network runs.
-pub fn failure(err: impl fmt::Debug) -> EngineError {
-    EngineError(format!("the GPU fails: {err:?}"))
 }

@@ -4,11 +4,13 @@
 
 use std::path::Path;
 
+mod capture;
 mod gpu;
 mod pinned;
 pub mod tensorrt_engine;
 
-pub use gpu::{Gpu, turn};
+pub use capture::turn;
+pub use gpu::Gpu;
 
 /// What to do where ONNX Runtime's part of CUDA or TensorRT is missing.
 pub const REMEDY: &str = "run scripts/setup --gpu of gst-plugin-retinaface, or install ONNX \

@@ -14,7 +14,7 @@ use ort::{
     value::{PrimitiveTensorElementType, Tensor},
 };
 
-use super::gpu::{failure, turn};
+use super::capture::turn;
 use crate::{inference::device::Memory, retinaface::detector::EngineError};
 
 /// Values in pinned memory and a tensor on a GPU, neither of which ever moves.
@@ -101,3 +101,8 @@ pub trait Number: Copy + Send {}
 
 impl Number for f32 {}
 impl Number for u8 {}
+
+/// A failure of the driver while a network runs.
+pub fn failure(err: impl fmt::Debug) -> EngineError {
+    EngineError(format!("the GPU fails: {err:?}"))
+}

@@ -2,7 +2,7 @@
 
 //! ONNX Runtime's own kernels.
 
-use super::{AsExported, Capabilities, ExecutionProvider};
+use super::execution_provider::{AsExported, Capabilities, ExecutionProvider};
 use crate::{
     inference::{
         config::{Parallelism, Precision},

@@ -4,7 +4,7 @@
 
 use ort::ep::{self, ExecutionProvider as _};
 
-use super::{AsExported, Capabilities, ExecutionProvider};
+use super::execution_provider::{AsExported, Capabilities, ExecutionProvider};
 use crate::inference::{
     config::Precision,
     error::LoadError,

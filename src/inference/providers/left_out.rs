@@ -2,7 +2,7 @@
 
 //! A provider that this plugin was built without.
 
-use super::ExecutionProvider;
+use super::execution_provider::ExecutionProvider;
 use crate::inference::{
     config::Precision,
     error::{LoadError, ProviderError},

@@ -2,30 +2,21 @@
 
 //! ONNX Runtime's execution providers: a trait, a file for each, and one list.
 
-use std::{
-    fmt,
-    fs::File,
-    io::{self, Read},
-    ops::Deref,
-    path::Path,
-};
+use std::{fmt, ops::Deref};
 
-use super::{
-    config::{Parallelism, Precision},
-    error::{LoadError, ProviderError},
-    library,
-    network::{Loaded, Network},
-    provider::Provider,
-};
+use super::provider::Provider;
 
 mod cpu;
 #[cfg(feature = "nvidia")]
 mod cuda;
+mod execution_provider;
 #[cfg(not(feature = "nvidia"))]
 mod left_out;
 mod openvino;
 #[cfg(feature = "nvidia")]
 mod tensorrt;
+
+pub use execution_provider::{AsExported, Capabilities, ExecutionProvider};
 
 impl Deref for Provider {
     type Target = dyn ExecutionProvider;
@@ -52,149 +43,6 @@ impl fmt::Display for Provider {
     }
 }
 
-/// What there is to know of one execution provider.
-pub trait ExecutionProvider: Sync {
-    /// Which one this is.
-    fn provider(&self) -> Provider;
-
-    /// The name that its makers give it.
-    fn name(&self) -> &'static str;
-
-    /// The file that ONNX Runtime loads for it from its own folder; `None`: it is built in.
-    fn library(&self) -> Option<&'static str> {
-        None
-    }
-
-    /// Whether ONNX Runtime was built to use it.
-    fn is_built(&self) -> bool {
-        true
-    }
-
-    /// What to do where the file or ONNX Runtime's support is missing.
-    fn remedy(&self) -> &'static str {
-        ""
-    }
-
-    /// What to do where it fails for this reason, after a semicolon; empty where nobody knows.
-    fn hint(&self, _why: &str) -> &'static str {
-        ""
-    }
-
-    /// Checks for what it needs besides ONNX Runtime.
-    fn find_dependencies(&self) -> Result<(), ProviderError> {
-        Ok(())
-    }
-
-    /// Checks that its files are there. Whether they work, only a session can tell.
-    fn find(&self) -> Result<(), ProviderError> {
-        let provider = self.provider();
-        // Where the system's loader found ONNX Runtime, it finds the rest as well.
-        if let (Some(folder), Some(library)) = (library::folder(), self.library()) {
-            let path = folder.join(library);
-            let library = path.display().to_string();
-            match damage(&path) {
-                Ok(None) => (),
-                Ok(Some(why)) => return Err(ProviderError::Damaged { provider, library, why }),
-                Err(_) if self.is_built() => {
-                    return Err(ProviderError::Missing { provider, library });
-                }
-                Err(_) => (),
-            }
-        }
-        if !self.is_built() {
-            return Err(ProviderError::NotBuilt { provider });
-        }
-        self.find_dependencies()
-    }
-
-    /// Whether there is a device in this machine that nothing uses where this provider is missing.
-    fn leaves_device_idle(&self) -> bool {
-        false
-    }
-
-    /// The precisions it computes in.
-    fn precisions(&self) -> &'static [Precision];
-
-    fn default_precision(&self) -> Precision {
-        Precision::Fp32
-    }
-
-    /// Largest relative difference from the CPU's outputs (root of the sums of squares) that the
-    /// precision explains.
-    fn tolerance(&self, precision: Precision) -> f32;
-
-    /// The threads of a session in which `runs` runs of `threads` threads each go on at once; 0
-    /// threads: as many as cores, or one where several runs go on at once.
-    fn parallelism(&self, _threads: usize, _runs: usize) -> Parallelism {
-        Parallelism { threads: 1, streams: 1 }
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
-    }
-
-    /// Loads a network.
-    fn load(&self, network: &Network) -> Result<Loaded, LoadError>;
-}
-
-/// How a provider is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Capabilities {
-    /// Whether it takes frames as [pixels](crate::preprocess::Form::Pixels), because it is faster
-    /// than the CPU at preprocessing; otherwise planes.
-    pub takes_pixels: bool,
-    /// Whether sessions are shared by elements and by workers, which run them at the same time.
-    pub shares_sessions: bool,
-    /// Frames in one run by default.
-    pub batch: usize,
-    /// When it may run a network as exported.
-    pub as_exported: AsExported,
-    /// Channels computed side by side: layers with fewer are filled up.
-    pub lanes: usize,
-    /// Input sizes for which a worker keeps its networks loaded, so that streams which go back and
-    /// forth between sizes do not load them again and again.
-    pub input_sizes: usize,
-    /// Whether runs can be captured as CUDA graphs.
-    pub cuda_graphs: bool,
-    /// Takes over where this one has to build an engine first, and may not.
-    pub fallback: Option<Provider>,
-}
-
-impl Default for Capabilities {
-    fn default() -> Self {
-        Self {
-            takes_pixels: false,
-            shares_sessions: true,
-            batch: 1,
-            as_exported: AsExported::IfNotRewritable,
-            lanes: 1,
-            input_sizes: 4,
-            cuda_graphs: false,
-            fallback: None,
-        }
-    }
-}
-
-/// When a provider may run a network as exported instead of rewritten for its input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AsExported {
-    /// Also where the rewritten network does not load.
-    IfNotLoaded,
-    IfNotRewritable,
-    Never,
-}
-
-/// Why a file is no shared library, if so.
-fn damage(path: &Path) -> io::Result<Option<String>> {
-    let mut start = Vec::new();
-    File::open(path)?.take(4).read_to_end(&mut start)?;
-    Ok(match start.as_slice() {
-        b"\x7fELF" => None,
-        [] => Some("an empty file".to_owned()),
-        _ => Some("not a shared library".to_owned()),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -210,21 +58,5 @@ mod tests {
             Provider::ALL.map(|provider| provider.to_string()),
             ["TensorRT", "CUDA", "OpenVINO", "CPU"]
         );
-    }
-
-    #[test]
-    fn damaged_libraries_are_recognised() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("library.so");
-        assert!(damage(&path).is_err(), "there is none");
-        for (content, expected) in [
-            (&b"\x7fELF\x02\x01"[..], None),
-            (b"", Some("an empty file")),
-            (b"\x7fEL", Some("not a shared library")),
-            (b"version https://git-lfs", Some("not a shared library")),
-        ] {
-            std::fs::write(&path, content).expect("a file");
-            assert_eq!(damage(&path).expect("a file").as_deref(), expected);
-        }
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider as _};
 
-use super::ExecutionProvider;
+use super::execution_provider::ExecutionProvider;
 use crate::inference::{
     config::{Parallelism, Precision},
     device,

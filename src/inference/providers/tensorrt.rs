@@ -4,7 +4,10 @@
 
 use ort::ep::{self, ExecutionProvider as _};
 
-use super::{AsExported, Capabilities, ExecutionProvider, cuda};
+use super::{
+    cuda,
+    execution_provider::{AsExported, Capabilities, ExecutionProvider},
+};
 use crate::inference::{
     config::Precision,
     error::{LoadError, ProviderError},
