@@ -239,6 +239,9 @@ fn slice_cuts() {
     let step = |step: &str| node("Slice", &["x", "starts", "ends", "axes", step], "y");
     assert_eq!(inferred(&[1, 8], &[step("one")], &tensors), Some(vec![1, 4]));
     assert_eq!(inferred(&[1, 8], &[step("two")], &tensors), None);
+    // Without axes, the first dimensions.
+    let first = node("Slice", &["x", "starts", "ends", "", "one"], "y");
+    assert_eq!(inferred(&[6, 8], &[first], &tensors), Some(vec![4, 8]));
     assert_eq!(inferred(&[1, 8], &[step("other")], &tensors), None);
     let too_many = &slices(&[0, 0, 0], &[1, 1, 1], None)[0];
     assert_eq!(inferred(&[1, 8], from_ref(&too_many.0), &too_many.1), None);
@@ -337,6 +340,8 @@ fn scalars_and_lists_turn_into_each_other() {
     assert_eq!(of("Squeeze", "one"), number(8));
     assert_eq!(of("Squeeze", "two"), None);
     assert_eq!(of("Identity", "two"), numbers(&[8, 9]));
+    let nodes = [node("Shape", &["x"], "a"), node("Identity", &["a"], "y")];
+    assert_eq!(computed(&[5, 6], &nodes, &[]), numbers(&[5, 6]));
     let cast =
         |to: i64| computed(&[1], &[node("Cast", &["two"], "y").with_int("to", to)], &tensors);
     // Int64 is number 7, float 1.
