@@ -5,8 +5,10 @@ Called by scripts/mutants, which makes the crate. The crate's sources are put ba
 """
 
 import argparse
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -43,16 +45,19 @@ def literals(source: str):
         yield match.start(), match.end(), changed + suffix
 
 
-def test(crate: pathlib.Path, timeout: float | None) -> str:
+def test(crate: pathlib.Path, arguments: list[str], timeout: float | None) -> str:
     """What becomes of the crate's tests: passed, failed, does not build, or timeout."""
-    build = ["cargo", "test", "--quiet", "--lib", "--no-run"]
-    if subprocess.run(build, cwd=crate, capture_output=True).returncode:
+    command = ["cargo", "test", "--quiet", "--lib", *arguments]
+    if subprocess.run([*command, "--no-run"], cwd=crate, capture_output=True).returncode:
         return "does not build"
-    try:
-        run = ["cargo", "test", "--quiet", "--lib"]
-        status = subprocess.run(run, cwd=crate, capture_output=True, timeout=timeout).returncode
-    except subprocess.TimeoutExpired:
-        return "timeout"
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=crate, start_new_session=True, **quiet) as process:
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            # Cargo would leave the test running.
+            os.killpg(process.pid, signal.SIGKILL)
+            return "timeout"
     return "failed" if status else "passed"
 
 
@@ -61,7 +66,11 @@ def main() -> int:
     parser.add_argument("crate", type=pathlib.Path)
     default = [pathlib.Path(path) for path in ("src/families", "src/retinaface", "src/geometry.rs")]
     parser.add_argument("paths", type=pathlib.Path, nargs="*", default=default)
-    arguments = parser.parse_args()
+    ours, cargo_arguments = sys.argv[1:], []
+    if "--" in ours:
+        separator = ours.index("--")
+        ours, cargo_arguments = ours[:separator], ours[separator + 1 :]
+    arguments = parser.parse_args(ours)
     crate = arguments.crate
 
     files = []
@@ -70,10 +79,10 @@ def main() -> int:
         found = sorted(path.rglob("*.rs")) if path.is_dir() else [path]
         files += [file for file in found if file.stem != "tests" and "tests" not in file.parts]
 
-    if test(crate, None) != "passed":
+    if test(crate, cargo_arguments, None) != "passed":
         sys.exit("scripts/mutants: the tests fail without any change")
     start = time.monotonic()
-    test(crate, None)
+    test(crate, cargo_arguments, None)
     timeout = TIMEOUT_FACTOR * (time.monotonic() - start) + 10
 
     count = 0
@@ -85,7 +94,7 @@ def main() -> int:
             mutant = f"{file.relative_to(crate)}:{line}: {source[start:end]} -> {changed}"
             try:
                 file.write_text(source[:start] + changed + source[end:])
-                result = test(crate, timeout)
+                result = test(crate, cargo_arguments, timeout)
             finally:
                 file.write_text(source)
             count += 1

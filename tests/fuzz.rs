@@ -19,7 +19,7 @@ use gstretinaface::{
 use proptest::{prelude::*, sample::Index};
 use prost::Message;
 
-const DEFAULT_CASES: u32 = 150;
+const DEFAULT_CASES: u32 = 500;
 const MAX_SECONDS: f64 = 1.0;
 const MAX_BYTES: isize = 1 << 30;
 

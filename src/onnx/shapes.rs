@@ -94,7 +94,6 @@ impl<'a> Shapes<'a> {
 
     fn infer_integers(&self, operator: Operator, node: &'a NodeProto) -> Option<Integers> {
         match operator {
-            Operator::Constant => self.integers(node.output.first()?),
             Operator::Shape => {
                 let shape = self.input_shape(node, 0)?;
                 let range = clamped_range(

@@ -20,7 +20,7 @@ fn narrow(first: NodeProto, second: NodeProto) -> GraphBuilder {
         floats("b1", &[2], &[-1.0, 2.0]),
         floats("w2", &[1, 2, 1, 1], &[6.0, 7.0]),
     ] {
-        builder.copy_tensor(&tensor.name().to_owned(), &tensor);
+        builder.copy_tensor(tensor.name(), &tensor);
     }
     builder.nodes = vec![
         node("Conv", &["x", "w0", "b0"], "c0"),
@@ -202,7 +202,7 @@ fn other_layers_are_left_alone() {
     assert!(unchanged(&|b| b.nodes[2].attribute.clear(), 4));
     assert!(unchanged(&|b| b.nodes[2].attribute[0].i = Some(1), 4));
     let replace = |b: &mut GraphBuilder, at: usize, tensor: TensorProto| {
-        b.copy_tensor(&tensor.name().to_owned(), &tensor);
+        b.copy_tensor(tensor.name(), &tensor);
         b.nodes[at].input[1] = tensor.name().into();
         b.nodes[at].input.truncate(2);
     };

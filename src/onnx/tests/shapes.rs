@@ -1,8 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
+use std::slice::from_ref;
+
 use super::*;
 use crate::onnx::graph::Graph;
 use crate::onnx::shapes::{Integers, Shapes};
+
+type Sizes = &'static [usize];
+type Numbers = &'static [i64];
 
 /// The shape of `y` where `x` has the shape `input`.
 fn inferred(input: &[usize], nodes: &[NodeProto], tensors: &[TensorProto]) -> Option<Vec<usize>> {
@@ -33,13 +38,13 @@ fn convolutions_have_the_channels_of_their_weights() {
         .with_ints("pads", &[1, 1, 1, 1]);
     let w = weights("w", &[8, 3, 3, 5]);
     // (7 + 2 − 3) / 2 + 1, and 9 + 2 − 5 + 1.
-    assert_eq!(inferred(&[2, 3, 7, 9], &[conv.clone()], &[w]), Some(vec![2, 8, 4, 7]));
+    assert_eq!(inferred(&[2, 3, 7, 9], from_ref(&conv), &[w]), Some(vec![2, 8, 4, 7]));
     // Nothing fits, the ranks differ, or there are no weights.
-    assert_eq!(inferred(&[1, 3, 7, 2], &[conv.clone()], &[weights("w", &[8, 3, 3, 5])]), None);
-    assert_eq!(inferred(&[1, 3, 7], &[conv.clone()], &[weights("w", &[8, 3, 3, 5])]), None);
-    assert_eq!(inferred(&[1, 3, 7, 9], &[conv.clone()], &[weights("w", &[8])]), None);
-    assert_eq!(inferred(&[1, 3, 7, 9], &[conv.clone()], &[weights("w", &[-8, 3, 3, 3])]), None);
-    assert_eq!(inferred(&[1], &[conv.clone()], &[weights("w", &[8, 3])]), None);
+    assert_eq!(inferred(&[1, 3, 7, 2], from_ref(&conv), &[weights("w", &[8, 3, 3, 5])]), None);
+    assert_eq!(inferred(&[1, 3, 7], from_ref(&conv), &[weights("w", &[8, 3, 3, 5])]), None);
+    assert_eq!(inferred(&[1, 3, 7, 9], from_ref(&conv), &[weights("w", &[8])]), None);
+    assert_eq!(inferred(&[1, 3, 7, 9], from_ref(&conv), &[weights("w", &[-8, 3, 3, 3])]), None);
+    assert_eq!(inferred(&[1], from_ref(&conv), &[weights("w", &[8, 3])]), None);
     assert_eq!(inferred(&[1, 3, 7, 9], &[conv], &[]), None);
 }
 
@@ -49,7 +54,7 @@ fn pooling_keeps_the_channels() {
         let pool =
             node(op, &["x"], "y").with_ints("kernel_shape", &[3, 2]).with_ints("strides", &[2, 3]);
         // (8 − 3) / 2 + 1, and (8 − 2) / 3 + 1.
-        assert_eq!(inferred(&[1, 5, 8, 8], &[pool.clone()], &[]), Some(vec![1, 5, 3, 3]), "{op}");
+        assert_eq!(inferred(&[1, 5, 8, 8], from_ref(&pool), &[]), Some(vec![1, 5, 3, 3]), "{op}");
         // Rounded up: the fourth window starts at row 6.
         let pool = pool.with_int("ceil_mode", 1);
         assert_eq!(inferred(&[1, 5, 8, 8], &[pool], &[]), Some(vec![1, 5, 4, 3]), "{op}");
@@ -73,7 +78,7 @@ fn activations_keep_the_shape() {
 #[test]
 fn arithmetic_broadcasts() {
     // From ONNX's "Broadcasting": missing dimensions are leading ones.
-    let cases: [(&[usize], &[i64], Option<&[usize]>); 9] = [
+    let cases: [(Sizes, Numbers, Option<Sizes>); 9] = [
         (&[2, 3, 4, 5], &[], Some(&[2, 3, 4, 5])),
         (&[2, 3, 4, 5], &[5], Some(&[2, 3, 4, 5])),
         (&[4, 5], &[2, 3, 4, 5], Some(&[2, 3, 4, 5])),
@@ -149,7 +154,7 @@ fn pads_add_to_both_ends() {
 #[test]
 fn resize_takes_sizes() {
     let resize = node("Resize", &["x", "", "", "sizes"], "y");
-    let shape = |sizes: &[i64]| inferred(&[1, 3, 5, 6], &[resize.clone()], &[list("sizes", sizes)]);
+    let shape = |sizes: &[i64]| inferred(&[1, 3, 5, 6], from_ref(&resize), &[list("sizes", sizes)]);
     assert_eq!(shape(&[1, 3, 7, 4]), Some(vec![1, 3, 7, 4]));
     assert_eq!(shape(&[7, 4]), None);
     assert_eq!(shape(&[1, 3, -7, 4]), None);
@@ -203,7 +208,7 @@ fn slices(
 
 #[test]
 fn slice_cuts() {
-    let cases: [(&[i64], &[i64], Option<&[i64]>, Option<&[usize]>); 12] = [
+    let cases: [(Numbers, Numbers, Option<Numbers>, Option<Sizes>); 12] = [
         // Of [1, 8, 5, 6].
         (&[2], &[5], Some(&[1]), Some(&[1, 3, 5, 6])),
         (&[-3], &[-1], Some(&[1]), Some(&[1, 2, 5, 6])),
@@ -234,9 +239,12 @@ fn slice_cuts() {
     let step = |step: &str| node("Slice", &["x", "starts", "ends", "axes", step], "y");
     assert_eq!(inferred(&[1, 8], &[step("one")], &tensors), Some(vec![1, 4]));
     assert_eq!(inferred(&[1, 8], &[step("two")], &tensors), None);
+    // Without axes, the first dimensions.
+    let first = node("Slice", &["x", "starts", "ends", "", "one"], "y");
+    assert_eq!(inferred(&[6, 8], &[first], &tensors), Some(vec![4, 8]));
     assert_eq!(inferred(&[1, 8], &[step("other")], &tensors), None);
     let too_many = &slices(&[0, 0, 0], &[1, 1, 1], None)[0];
-    assert_eq!(inferred(&[1, 8], &[too_many.0.clone()], &too_many.1), None);
+    assert_eq!(inferred(&[1, 8], from_ref(&too_many.0), &too_many.1), None);
 }
 
 #[test]
@@ -252,7 +260,7 @@ fn transpose_reorders() {
 #[test]
 fn reshape_keeps_the_elements() {
     let reshape = node("Reshape", &["x", "shape"], "y");
-    let shape = |wanted: &[i64]| inferred(&[2, 3, 4], &[reshape.clone()], &[list("shape", wanted)]);
+    let shape = |wanted: &[i64]| inferred(&[2, 3, 4], from_ref(&reshape), &[list("shape", wanted)]);
     assert_eq!(shape(&[6, 4]), Some(vec![6, 4]));
     // 0 keeps a dimension, and −1 takes what is left: 24 / 2 / 6.
     assert_eq!(shape(&[0, -1, 6]), Some(vec![2, 2, 6]));
@@ -265,12 +273,12 @@ fn reshape_keeps_the_elements() {
     assert_eq!(shape(&[-2, -12]), None);
     assert_eq!(shape(&[i64::MAX, i64::MAX, -1]), None);
     // Of nothing, an open size could be any.
-    let empty = |wanted: &[i64]| inferred(&[0, 3], &[reshape.clone()], &[list("shape", wanted)]);
+    let empty = |wanted: &[i64]| inferred(&[0, 3], from_ref(&reshape), &[list("shape", wanted)]);
     assert_eq!(empty(&[3, 0]), None);
     assert_eq!(empty(&[0, -1]), None);
     assert_eq!(empty(&[0, 7]), Some(vec![0, 7]));
     let scalar = [integers("shape", &[], &[24])];
-    assert_eq!(inferred(&[2, 3, 4], &[reshape.clone()], &scalar), None);
+    assert_eq!(inferred(&[2, 3, 4], from_ref(&reshape), &scalar), None);
     assert_eq!(inferred(&[2, 3, 4], &[reshape], &[]), None);
 }
 
@@ -278,7 +286,7 @@ fn reshape_keeps_the_elements() {
 fn shapes_of_unreasonable_size_are_unknown() {
     let reshape = node("Reshape", &["x", "shape"], "y");
     let shape = |size: usize, wanted: &[i64]| {
-        inferred(&[size], &[reshape.clone()], &[list("shape", wanted)])
+        inferred(&[size], from_ref(&reshape), &[list("shape", wanted)])
     };
     assert_eq!(shape(1 << 24, &[-1]), Some(vec![1 << 24]));
     assert_eq!(shape((1 << 24) + 1, &[-1]), None);
@@ -332,6 +340,8 @@ fn scalars_and_lists_turn_into_each_other() {
     assert_eq!(of("Squeeze", "one"), number(8));
     assert_eq!(of("Squeeze", "two"), None);
     assert_eq!(of("Identity", "two"), numbers(&[8, 9]));
+    let nodes = [node("Shape", &["x"], "a"), node("Identity", &["a"], "y")];
+    assert_eq!(computed(&[5, 6], &nodes, &[]), numbers(&[5, 6]));
     let cast =
         |to: i64| computed(&[1], &[node("Cast", &["two"], "y").with_int("to", to)], &tensors);
     // Int64 is number 7, float 1.
