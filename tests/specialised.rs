@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! The network rewritten for an input size and strides answers as the network as it is.
+//! The network rewritten for an input size and strides answers as the network as exported.
 
 mod common;
 
@@ -28,7 +28,7 @@ fn faces(sample: &gst::Sample, engine: &mut OrtEngine, method: ScaleMethod) -> V
     batch_faces(&[sample], engine, method).remove(0)
 }
 
-/// The faces in each of the pictures, which one run looks at.
+/// The faces in each of the pictures, which are one batch.
 fn batch_faces(
     samples: &[&gst::Sample],
     engine: &mut OrtEngine,
@@ -133,7 +133,7 @@ fn every_set_of_strides_at_every_size() {
     assert!(compared > 20, "only {compared} faces");
 }
 
-/// What a network finds in a picture that it looks at in `size`, given planes and given pixels, and
+/// What a network finds in a picture scaled to `size`, given planes and given pixels, and
 /// in which form the pixels were.
 fn in_both_forms(
     model: &Arc<Model>,

@@ -181,7 +181,7 @@ fn outputs_that_disagree_are_not_traced() {
     assert!(!traced(&recognised(&twice).unwrap()));
 }
 
-/// Of one stride each; more than eight are not looked at.
+/// Of one stride each; more than eight are refused.
 #[test]
 fn the_number_of_levels_is_limited() {
     let convolutions = |count: usize| {

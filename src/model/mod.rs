@@ -177,7 +177,7 @@ impl Model {
         self.recognised.family
     }
 
-    /// What the network as it is, or rewritten for planes, expects of them.
+    /// What the network, as exported or rewritten for planes, expects of its input.
     pub fn normalisation(&self) -> Normalisation {
         self.family().normalisation()
     }
@@ -187,7 +187,7 @@ impl Model {
         self.recognised.levels.iter().filter(|level| strides.contains(&level.stride))
     }
 
-    /// How to read the outputs of the network as it is for an input of this size, for its levels of
+    /// How to read the outputs of the network as exported, for an input of this size and its levels of
     /// these strides.
     pub fn heads(&self, width: u32, height: u32, strides: &[u32]) -> Heads {
         let mut cells_before = 0;

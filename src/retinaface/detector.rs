@@ -20,10 +20,10 @@ use crate::{
 
 /// A network ready to run at one input size.
 pub trait Engine: Send {
-    /// Width and height of what the network looks at.
+    /// Width and height of the network's input.
     fn input_size(&self) -> (u32, u32);
 
-    /// How many frames one run looks at.
+    /// Frames in one run.
     fn batch(&self) -> usize {
         1
     }
@@ -66,7 +66,7 @@ impl Outputs for Item<'_> {
 #[error("{0}")]
 pub struct EngineError(pub String);
 
-/// Which of the faces that the network sees are wanted.
+/// How frames are resized, and which of the detections are reported.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Parameters {
     pub scale_method: ScaleMethod,
@@ -116,12 +116,12 @@ pub struct Detector {
 }
 
 impl Detector {
-    /// What was found in the last frame looked at, by falling confidence.
+    /// The faces in the last frame, by falling confidence.
     pub fn faces(&self) -> &[Face] {
         &self.faces
     }
 
-    /// Makes `frame` number `item` of the batch that the next run looks at.
+    /// Writes `frame` to the input, as number `item` of the batch.
     pub fn preprocess(
         &mut self,
         frame: &Frame,
