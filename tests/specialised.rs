@@ -159,8 +159,8 @@ fn pixels_give_what_planes_give() {
         "BGR", "RGB", "BGRx", "RGBx", "xBGR", "xRGB", "BGRA", "RGBA", "ABGR", "ARGB", "GRAY8",
         "NV12", "YUY2",
     ];
-    // At its own size a frame is the same in both forms, and larger to within the rounding of where
-    // pixels are looked for.
+    // At its own size a frame is the same in both forms; enlarged, the positions at which pixels are
+    // sampled are rounded differently.
     let mut compared = 0;
     for format_name in formats {
         let picture = decoded(&common::media("astronaut.png"), format_name, Some((301, 257)));
