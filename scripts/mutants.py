@@ -77,7 +77,7 @@ def main() -> int:
     for path in arguments.paths:
         path = crate / path
         found = sorted(path.rglob("*.rs")) if path.is_dir() else [path]
-        files += [file for file in found if file.stem != "tests" and "tests" not in file.parts]
+        files += [file for file in found if not {"tests", "reference"} & {file.stem, *file.parts}]
 
     if test(crate, cargo_arguments, None) != "passed":
         sys.exit("scripts/mutants: the tests fail without any change")

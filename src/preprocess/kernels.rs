@@ -243,3 +243,6 @@ pub fn multiply(row: &mut [f32], factor: f32) {
         *value *= factor;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -383,15 +383,19 @@ impl Preprocessor {
     }
 }
 
-/// The components in the order they have within a pixel, if they are side by side there.
+/// The components in the order of their bytes, if each pixel has its three colours side by side.
 fn packed(layout: &Layout) -> Option<[usize; 3]> {
     let [a, b, c] = layout.components;
-    let one_plane = a.plane == b.plane && b.plane == c.plane && a.step > 2;
-    let whole = layout.components.iter().all(|c| c.x_shift == 0 && c.y_shift == 0);
-    match (b.offset.checked_sub(a.offset), c.offset.checked_sub(b.offset)) {
-        _ if !one_plane || !whole => None,
-        (Some(1), Some(1)) => Some([0, 1, 2]),
-        _ if a.offset == b.offset + 1 && b.offset == c.offset + 1 => Some([2, 1, 0]),
+    let in_one_pixel = |other: &Component| {
+        let same = Component { offset: a.offset, ..*other } == a;
+        same && other.offset < other.step && (other.x_shift, other.y_shift) == (0, 0)
+    };
+    if layout.colour != Colour::Rgb || !layout.components.iter().all(in_one_pixel) {
+        return None;
+    }
+    match [a, b, c].map(|component| component.offset.wrapping_sub(a.offset.min(c.offset))) {
+        [0, 1, 2] => Some([0, 1, 2]),
+        [2, 1, 0] => Some([2, 1, 0]),
         _ => None,
     }
 }
@@ -400,3 +404,8 @@ fn packed(layout: &Layout) -> Option<[usize; 3]> {
 fn used_bytes(component: &Component, width: u32) -> Range<usize> {
     0..((width as usize - 1) >> component.x_shift) * component.step + 1
 }
+
+#[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod tests;

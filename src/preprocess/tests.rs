@@ -1,0 +1,439 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+use proptest::prelude::*;
+
+use super::{
+    ChannelOrder, Normalisation, Pixels, Preprocessor, ScaleMethod,
+    reference::{Meaning, Picture},
+};
+use crate::frame::{Component, FrameError};
+
+/// The kernels compute in f32. Up to the clamp they add and multiply at most ten times, values below
+/// 1024 whose roundings are at most 2⁻¹⁵ each: less than 4e-4 together.
+const TOLERANCE: f64 = 1e-3;
+
+const BT601: (f64, f64) = (0.299, 0.114);
+const BT709: (f64, f64) = (0.2126, 0.0722);
+
+/// Kinds of formats, as to what their components mean.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Rgb,
+    Gray,
+    Yuv,
+}
+
+/// A component's plane, offset, step, horizontal and vertical shift.
+type Place = (usize, usize, usize, u32, u32);
+
+const fn rgb(red: usize, green: usize, blue: usize, step: usize) -> [Place; 3] {
+    [(0, red, step, 0, 0), (0, green, step, 0, 0), (0, blue, step, 0, 0)]
+}
+
+/// The formats of the element, by GStreamer's description of them. A format with alpha has its
+/// colours where the one with padding has them.
+const FORMATS: [(&str, Kind, [Place; 3]); 17] = [
+    ("BGR", Kind::Rgb, rgb(2, 1, 0, 3)),
+    ("RGB", Kind::Rgb, rgb(0, 1, 2, 3)),
+    ("BGRx", Kind::Rgb, rgb(2, 1, 0, 4)),
+    ("BGRA", Kind::Rgb, rgb(2, 1, 0, 4)),
+    ("RGBx", Kind::Rgb, rgb(0, 1, 2, 4)),
+    ("RGBA", Kind::Rgb, rgb(0, 1, 2, 4)),
+    ("xBGR", Kind::Rgb, rgb(3, 2, 1, 4)),
+    ("ABGR", Kind::Rgb, rgb(3, 2, 1, 4)),
+    ("xRGB", Kind::Rgb, rgb(1, 2, 3, 4)),
+    ("ARGB", Kind::Rgb, rgb(1, 2, 3, 4)),
+    ("GRAY8", Kind::Gray, [(0, 0, 1, 0, 0); 3]),
+    ("NV12", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 0, 2, 1, 1), (1, 1, 2, 1, 1)]),
+    ("NV21", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 1, 2, 1, 1), (1, 0, 2, 1, 1)]),
+    ("I420", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 1), (2, 0, 1, 1, 1)]),
+    ("YV12", Kind::Yuv, [(0, 0, 1, 0, 0), (2, 0, 1, 1, 1), (1, 0, 1, 1, 1)]),
+    ("YUY2", Kind::Yuv, [(0, 0, 2, 0, 0), (0, 1, 4, 1, 0), (0, 3, 4, 1, 0)]),
+    ("UYVY", Kind::Yuv, [(0, 1, 2, 0, 0), (0, 0, 4, 1, 0), (0, 2, 4, 1, 0)]),
+];
+
+fn component((plane, offset, step, x_shift, y_shift): Place) -> Component {
+    Component { plane, offset, step, x_shift, y_shift }
+}
+
+fn meaning(kind: Kind, (kr, kb): (f64, f64), full_range: bool) -> Meaning {
+    match kind {
+        Kind::Rgb => Meaning::Rgb,
+        Kind::Gray => Meaning::Gray { full_range },
+        Kind::Yuv => Meaning::Yuv { kr, kb, full_range },
+    }
+}
+
+/// Bytes without a pattern, of which 0 and 255 are one in eight.
+fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed | 1;
+    let byte = || {
+        // Xorshift, Marsaglia 2003.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let byte = (state >> 24) as u8;
+        match state >> 40 & 15 {
+            0 => 0,
+            1 => 255,
+            _ => byte,
+        }
+    };
+    std::iter::repeat_with(byte).take(len).collect()
+}
+
+/// A picture whose rows are `padding` bytes apart, or overlap, and whose planes hold their last sample
+/// and `extra` bytes more, or as many less.
+fn picture(
+    components: [Component; 3],
+    meaning: Meaning,
+    size: (u32, u32),
+    padding: [isize; 3],
+    extra: [isize; 3],
+    seed: u64,
+) -> Picture {
+    let planes = [0, 1, 2].map(|plane| {
+        let of_plane = || components.iter().filter(move |c| c.plane == plane);
+        let row = |c: &Component| c.offset + (size.0 as usize - 1 >> c.x_shift) * c.step + 1;
+        let stride = of_plane().map(row).max().unwrap_or(0).saturating_add_signed(padding[plane]);
+        let last = |c: &Component| (size.1 as usize - 1 >> c.y_shift) * stride + row(c);
+        let len = of_plane().map(last).max().unwrap_or(0);
+        (noise(seed + plane as u64, len.saturating_add_signed(extra[plane])), stride)
+    });
+    Picture { components, meaning, size, planes }
+}
+
+fn standard() -> impl Strategy<Value = ((f64, f64), bool)> {
+    (prop::sample::select(vec![BT601, BT709]), any::<bool>())
+}
+
+/// A picture in one of the element's formats.
+fn of_a_format(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture> {
+    (
+        prop::sample::select(FORMATS.to_vec()),
+        standard(),
+        (1u32..=70, 1u32..=70),
+        prop::array::uniform3(0isize..9),
+        prop::array::uniform3(extra),
+        any::<u32>(),
+    )
+        .prop_map(|((_, kind, places), (weights, full), size, padding, extra, seed)| {
+            let meaning = meaning(kind, weights, full);
+            picture(places.map(component), meaning, size, padding, extra, seed.into())
+        })
+}
+
+/// A picture in a format that nobody has.
+fn of_any_layout(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture> {
+    let place = (0usize..3, 0usize..6, 1usize..=4, 0u32..=1, 0u32..=1);
+    let kind = prop::sample::select(vec![Kind::Rgb, Kind::Gray, Kind::Yuv]);
+    (
+        prop::array::uniform3(place),
+        (kind, standard()),
+        (1u32..=70, 1u32..=70),
+        prop::array::uniform3(-80isize..9),
+        prop::array::uniform3(extra),
+        any::<u32>(),
+    )
+        .prop_map(|(places, (kind, (weights, full)), size, padding, extra, seed)| {
+            let mut components = places.map(component);
+            if let Kind::Gray = kind {
+                components = [components[0]; 3];
+            }
+            let meaning = meaning(kind, weights, full);
+            picture(components, meaning, size, padding, extra, seed.into())
+        })
+}
+
+/// Sizes to resize to: another, the same, or the same in one direction.
+fn target(size: (u32, u32), other: (u32, u32), kept: (bool, bool)) -> (u32, u32) {
+    (if kept.0 { size.0 } else { other.0 }, if kept.1 { size.1 } else { other.1 })
+}
+
+fn targets() -> impl Strategy<Value = ((u32, u32), (bool, bool))> {
+    ((1u32..=70, 1u32..=70), any::<(bool, bool)>())
+}
+
+fn method() -> impl Strategy<Value = ScaleMethod> {
+    prop::sample::select(vec![ScaleMethod::Nearest, ScaleMethod::Bilinear])
+}
+
+fn normalisation() -> impl Strategy<Value = Normalisation> {
+    let order = prop::sample::select(vec![ChannelOrder::Bgr, ChannelOrder::Rgb]);
+    let scale = prop_oneof![Just(1.0f32), 0.001f32..1.0];
+    (prop::array::uniform3(0f32..255.0), scale, order)
+        .prop_map(|(mean, scale, order)| Normalisation { mean, scale, order })
+}
+
+/// What [`Preprocessor::fill`] writes.
+fn filled(
+    picture: &Picture,
+    target: (u32, u32),
+    method: ScaleMethod,
+    normalisation: Normalisation,
+) -> Vec<f32> {
+    let mut preprocessor =
+        Preprocessor::new(picture.layout(), picture.size, target, method, normalisation);
+    let mut input = vec![f32::NAN; 3 * (target.0 * target.1) as usize];
+    preprocessor.fill(&picture.frame().unwrap(), &mut input);
+    input
+}
+
+/// Whether `fill` and `fill_pixels` write what the reference computes.
+fn check(
+    picture: &Picture,
+    target: (u32, u32),
+    method: ScaleMethod,
+    normalisation: Normalisation,
+) -> Result<(), TestCaseError> {
+    let input = filled(picture, target, method, normalisation);
+    let expected = picture.input(target, method, normalisation);
+    for (i, (&value, expected)) in input.iter().zip(&expected).enumerate() {
+        prop_assert!((f64::from(value) - expected).abs() < TOLERANCE, "{i}: {value}, {expected}");
+    }
+
+    let Pixels { size, channels, order, .. } =
+        Pixels::least(&picture.layout(), picture.size, target, method);
+    let mut pixels = vec![0; (size.0 * size.1) as usize * channels];
+    let mut preprocessor =
+        Preprocessor::new(picture.layout(), picture.size, size, method, Normalisation::NONE);
+    preprocessor.fill_pixels(&picture.frame().unwrap(), &mut pixels);
+    let expected = picture.resized(size, method);
+    for (i, (pixel, expected)) in pixels.chunks_exact(channels).zip(expected).enumerate() {
+        for (at, expected) in order.into_iter().zip(expected) {
+            // The nearest byte, either of two where the value is halfway.
+            let error = (f64::from(pixel[at]) - expected).abs();
+            prop_assert!(error < 0.5 + TOLERANCE, "{i}: {} of {pixel:?}, {expected}", pixel[at]);
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn formats_equal_the_reference(
+        picture in of_a_format(0..9),
+        (other, kept) in targets(),
+        method in method(),
+        normalisation in normalisation(),
+    ) {
+        check(&picture, target(picture.size, other, kept), method, normalisation)?;
+    }
+
+    /// No layout leads out of the planes, and no other reason makes a frame invalid.
+    #[test]
+    fn a_frame_is_valid_when_every_sample_is_inside(
+        picture in of_any_layout(-3..3),
+        (other, kept) in targets(),
+        method in method(),
+        normalisation in normalisation(),
+    ) {
+        match picture.frame() {
+            Ok(_) => {
+                prop_assert!(picture.is_complete());
+                check(&picture, target(picture.size, other, kept), method, normalisation)?;
+            }
+            Err(error) => {
+                prop_assert!(!picture.is_complete());
+                let truncated = matches!(error, FrameError::Truncated { .. });
+                prop_assert!(truncated, "{}", error);
+            }
+        }
+    }
+}
+
+/// Every format alone, at sizes that are odd, one, or long enough for each path of the kernels.
+#[test]
+fn every_format_equals_the_reference() {
+    let sizes = [((1, 1), (1, 1)), ((1, 1), (3, 2)), ((7, 5), (7, 5)), ((300, 3), (141, 3))];
+    let normalisation =
+        Normalisation { mean: [104.0, 117.0, 123.0], scale: 0.5, order: ChannelOrder::Rgb };
+    for (name, kind, places) in FORMATS {
+        for (size, target) in sizes {
+            for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
+                let meaning = meaning(kind, BT601, false);
+                let picture = picture(places.map(component), meaning, size, [0; 3], [0; 3], 1);
+                check(&picture, target, method, normalisation)
+                    .unwrap_or_else(|error| panic!("{name} {size:?} to {target:?}: {error}"));
+            }
+        }
+    }
+}
+
+/// The output of a gray row.
+fn resized_row(row: &[u8], target: u32, method: ScaleMethod) -> Vec<f32> {
+    let picture = Picture {
+        components: [component((0, 0, 1, 0, 0)); 3],
+        meaning: Meaning::Gray { full_range: true },
+        size: (row.len() as u32, 1),
+        planes: [(row.to_vec(), row.len()), (Vec::new(), 0), (Vec::new(), 0)],
+    };
+    let mut input = filled(&picture, (target, 1), method, Normalisation::NONE);
+    input.truncate(target as usize);
+    input
+}
+
+/// floor(x · source / target): 0, 5/3, 10/3 and 0, 3/5, 6/5, 9/5, 12/5.
+#[test]
+fn nearest_takes_the_pixel_at_the_floor() {
+    assert_eq!(resized_row(&[10, 20, 30, 40, 50], 3, ScaleMethod::Nearest), [10.0, 20.0, 40.0]);
+    let wider = resized_row(&[10, 20, 30], 5, ScaleMethod::Nearest);
+    assert_eq!(wider, [10.0, 10.0, 20.0, 20.0, 30.0]);
+}
+
+/// The position is (x + 1/2) · source / target − 1/2. 4 to 2: 0.5 and 2.5. 2 to 4: −0.25 and 1.25,
+/// which the edges cut off, 0.25 and 0.75 between.
+#[test]
+fn bilinear_aligns_pixel_centres() {
+    assert_eq!(resized_row(&[0, 100, 40, 80], 2, ScaleMethod::Bilinear), [50.0, 60.0]);
+    let wider = resized_row(&[0, 100], 4, ScaleMethod::Bilinear);
+    assert_eq!(wider, [0.0, 25.0, 75.0, 100.0]);
+}
+
+/// Red, green and blue of a pixel in a YUV format.
+fn converted(yuv: [u8; 3], weights: (f64, f64), full_range: bool) -> [f32; 3] {
+    let picture = Picture {
+        components: [0, 1, 2].map(|plane| component((plane, 0, 1, 0, 0))),
+        meaning: meaning(Kind::Yuv, weights, full_range),
+        size: (1, 1),
+        planes: yuv.map(|sample| (vec![sample], 1)),
+    };
+    let order = ChannelOrder::Rgb;
+    let input = filled(
+        &picture,
+        (1, 1),
+        ScaleMethod::Bilinear,
+        Normalisation { order, ..Normalisation::NONE },
+    );
+    [input[0], input[1], input[2]]
+}
+
+/// Pure colours in Y, Cb and Cr of limited range, as the standards' matrices give them rounded to 8
+/// bits: Y = 16 + 219·E'Y, Cb = 128 + 224·E'Cb. Rounding Y, Cb and Cr by half a step moves a colour by
+/// 0.5 · 1.164 + 0.5 · (0.391 + 0.813) at most for green, 0.5 · 1.164 + 0.5 · 2.112 for blue: less than
+/// 1.7.
+#[test]
+fn pure_colours_of_the_standards() {
+    #[rustfmt::skip]
+    let colours = [
+        // BT.601: Y = 0.299 R + 0.587 G + 0.114 B
+        (BT601, [81, 90, 240], [255.0, 0.0, 0.0]),
+        (BT601, [145, 54, 34], [0.0, 255.0, 0.0]),
+        (BT601, [41, 240, 110], [0.0, 0.0, 255.0]),
+        // BT.709: Y = 0.2126 R + 0.7152 G + 0.0722 B
+        (BT709, [63, 102, 240], [255.0, 0.0, 0.0]),
+        (BT709, [173, 42, 26], [0.0, 255.0, 0.0]),
+        (BT709, [32, 240, 118], [0.0, 0.0, 255.0]),
+        // White, half of it and black have no chroma: 16 + 219 · 128 / 255 = 125.9.
+        (BT601, [235, 128, 128], [255.0; 3]),
+        (BT601, [126, 128, 128], [128.0; 3]),
+        (BT709, [235, 128, 128], [255.0; 3]),
+        (BT709, [126, 128, 128], [128.0; 3]),
+        (BT709, [16, 128, 128], [0.0; 3]),
+    ];
+    for (weights, yuv, expected) in colours {
+        let found = converted(yuv, weights, false);
+        let near =
+            found.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1.7);
+        assert!(near, "{yuv:?} of Kr, Kb {weights:?}: {found:?}, not {expected:?}");
+    }
+    // Full range is JPEG's (JFIF 1.02): red is Y 76.2, Cb 85.0, Cr 255.5.
+    let [red, green, blue] = converted([76, 85, 255], BT601, true);
+    assert!(red > 253.0 && green < 1.7 && blue < 1.7, "{red} {green} {blue}");
+    assert_eq!(converted([0, 128, 128], BT601, true), [0.0; 3]);
+}
+
+/// A pixel of 10, 20 and 30: (30 − 3) / 2, (20 − 2) / 2 and (10 − 1) / 2, red first.
+#[test]
+fn normalisation_subtracts_then_scales() {
+    let picture = Picture {
+        components: rgb(2, 1, 0, 3).map(component),
+        meaning: Meaning::Rgb,
+        size: (1, 1),
+        planes: [(vec![10, 20, 30], 3), (Vec::new(), 0), (Vec::new(), 0)],
+    };
+    let mut normalisation =
+        Normalisation { mean: [1.0, 2.0, 3.0], scale: 0.5, order: ChannelOrder::Rgb };
+    let size = (1, 1);
+    assert_eq!(filled(&picture, size, ScaleMethod::Bilinear, normalisation), [13.5, 9.0, 4.5]);
+    normalisation.order = ChannelOrder::Bgr;
+    assert_eq!(filled(&picture, size, ScaleMethod::Bilinear, normalisation), [4.5, 9.0, 13.5]);
+}
+
+/// Pixels of the size (4, 3), in `places`, towards `target`: their size, channels and order.
+fn least(kind: Kind, places: [Place; 3], target: (u32, u32)) -> ((u32, u32), usize, [usize; 3]) {
+    let picture =
+        picture(places.map(component), meaning(kind, BT601, false), (4, 3), [0; 3], [0; 3], 1);
+    let pixels = Pixels::least(&picture.layout(), (4, 3), target, ScaleMethod::Nearest);
+    // One form where nothing is left to resize.
+    let left = if pixels.size == target { ScaleMethod::default() } else { ScaleMethod::Nearest };
+    assert_eq!(pixels.method, left);
+    (pixels.size, pixels.channels, pixels.order)
+}
+
+#[test]
+fn the_fewest_pixels_that_hold_the_frame() {
+    // The frame's own bytes while the network's input is not smaller. Blue, green, red stand at:
+    for target in [(4, 3), (8, 6), (6, 2)] {
+        assert_eq!(least(Kind::Rgb, rgb(2, 1, 0, 3), target), ((4, 3), 3, [0, 1, 2]));
+        assert_eq!(least(Kind::Rgb, rgb(0, 1, 2, 4), target), ((4, 3), 4, [2, 1, 0]));
+        assert_eq!(least(Kind::Rgb, rgb(3, 2, 1, 4), target), ((4, 3), 4, [1, 2, 3]));
+        assert_eq!(least(Kind::Rgb, rgb(1, 2, 3, 4), target), ((4, 3), 4, [3, 2, 1]));
+    }
+    // Resized here where that is less.
+    assert_eq!(least(Kind::Rgb, rgb(0, 1, 2, 4), (11, 1)), ((11, 1), 3, [0, 1, 2]));
+    // Converted here where three bytes are not the colours of a pixel.
+    let converted = ((4, 3), 3, [0, 1, 2]);
+    for (places, why) in [
+        ([(0, 0, 4, 0, 0), (0, 2, 4, 0, 0), (0, 3, 4, 0, 0)], "a gap"),
+        ([(0, 0, 4, 0, 0), (0, 1, 4, 0, 0), (0, 3, 4, 0, 0)], "a gap"),
+        ([(0, 3, 4, 0, 0), (0, 1, 4, 0, 0), (0, 0, 4, 0, 0)], "a gap"),
+        ([(0, 3, 4, 0, 0), (0, 2, 4, 0, 0), (0, 0, 4, 0, 0)], "a gap"),
+        ([(0, 0, 3, 0, 0), (0, 2, 3, 0, 0), (0, 1, 3, 0, 0)], "another order"),
+        ([(0, 0, 3, 0, 0), (1, 1, 3, 0, 0), (1, 2, 3, 0, 0)], "another plane"),
+        ([(0, 0, 3, 0, 0), (0, 1, 3, 0, 0), (1, 2, 3, 0, 0)], "another plane"),
+        ([(0, 0, 3, 0, 0), (0, 1, 3, 0, 0), (0, 2, 4, 0, 0)], "another step"),
+        ([(0, 0, 3, 0, 0), (0, 1, 3, 1, 0), (0, 2, 3, 0, 0)], "fewer columns"),
+        ([(0, 0, 3, 0, 0), (0, 1, 3, 0, 0), (0, 2, 3, 0, 1)], "fewer rows"),
+        ([(0, 1, 3, 0, 0), (0, 2, 3, 0, 0), (0, 3, 3, 0, 0)], "more than a pixel"),
+        ([(0, 4, 4, 0, 0), (0, 3, 4, 0, 0), (0, 2, 4, 0, 0)], "more than a pixel"),
+    ] {
+        assert_eq!(least(Kind::Rgb, places, (4, 3)), converted, "{why}");
+    }
+    assert_eq!(least(Kind::Yuv, rgb(0, 1, 2, 3), (4, 3)), converted, "no colours");
+}
+
+#[test]
+fn a_preprocessor_fits_only_what_it_was_made_for() {
+    let picture = |places: [Place; 3], size| {
+        picture(places.map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1)
+    };
+    let bgr = picture(rgb(2, 1, 0, 3), (4, 3));
+    let (nearest, none) = (ScaleMethod::Nearest, Normalisation::NONE);
+    let preprocessor = Preprocessor::new(bgr.layout(), (4, 3), (2, 2), nearest, none);
+    let fits = |picture: &Picture, target, method, normalisation| {
+        preprocessor.fits(&picture.frame().unwrap(), target, method, normalisation)
+    };
+    assert!(fits(&bgr, (2, 2), nearest, none));
+    assert!(!fits(&bgr, (2, 1), nearest, none));
+    assert!(!fits(&bgr, (2, 2), ScaleMethod::Bilinear, none));
+    assert!(!fits(&bgr, (2, 2), nearest, Normalisation { scale: 2.0, ..none }));
+    assert!(!fits(&picture(rgb(0, 1, 2, 3), (4, 3)), (2, 2), nearest, none));
+    assert!(!fits(&picture(rgb(2, 1, 0, 3), (4, 2)), (2, 2), nearest, none));
+    assert!(!fits(&picture(rgb(2, 1, 0, 3), (5, 3)), (2, 2), nearest, none));
+}
+
+#[test]
+#[should_panic(expected = "one preprocessor")]
+fn a_frame_of_another_size_is_a_fault_of_the_caller() {
+    let picture =
+        |size| picture(rgb(0, 1, 2, 3).map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1);
+    let mut preprocessor = Preprocessor::new(
+        picture((4, 3)).layout(),
+        (4, 3),
+        (1, 1),
+        ScaleMethod::Nearest,
+        Normalisation::NONE,
+    );
+    preprocessor.fill_pixels(&picture((4, 2)).frame().unwrap(), &mut [0; 3]);
+}
