@@ -43,6 +43,28 @@ fn files_that_are_not_onnx_are_refused() {
     assert!(matches!(refusal(&[0xff; 100]), ModelError::Damaged(_)));
     let nothing = ModelProto { ir_version: Some(8), ..ModelProto::default() };
     assert!(matches!(refusal(&nothing.encode_to_vec()), ModelError::NoGraph));
+    let empty = ModelProto { graph: Some(GraphProto::default()), ..nothing };
+    assert!(matches!(refusal(&empty.encode_to_vec()), ModelError::NoGraph));
+}
+
+#[test]
+fn a_network_in_use_is_shared() {
+    let networks = [Network::default(), Network { landmarks: false, ..Network::default() }];
+    let [one, other] = networks.map(|network| network.bytes());
+    let first = Model::shared(&one).unwrap();
+    assert!(Arc::ptr_eq(&first, &Model::shared(&one).unwrap()));
+    let second = Model::shared(&other).unwrap();
+    assert!(!Arc::ptr_eq(&first, &second));
+    assert_eq!(second.bytes(), other);
+    assert!(Arc::ptr_eq(&second, &Model::shared(&other).unwrap()));
+
+    // What nobody uses any more is forgotten.
+    let count = || SHARED.lock().unwrap().len();
+    assert_eq!(count(), 2);
+    drop(first);
+    let again = Model::shared(&one).unwrap();
+    assert_eq!(count(), 2);
+    assert!(Arc::ptr_eq(&again, &Model::shared(&one).unwrap()));
 }
 
 #[test]
