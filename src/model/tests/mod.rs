@@ -97,6 +97,82 @@ fn inputs_that_are_no_image_are_refused() {
     }
 }
 
+/// A PyTorch network by its outputs' shapes, with another input.
+fn with_input(input: ValueInfoProto) -> Result<Model, ModelError> {
+    let outputs = [("loc", 4), ("conf", 2), ("landms", 10)];
+    let outputs = outputs.map(|(name, values)| value(name, &[1, -1, values]));
+    Model::parse(&foreign(input, outputs.into()).encode_to_vec())
+}
+
+#[test]
+fn inputs_may_be_open_or_fixed() {
+    let fixed_size =
+        |sizes: &[i64]| with_input(value("input", sizes)).ok().map(|model| model.fixed_size());
+    assert_eq!(fixed_size(&[1, 3, -1, -1]), Some(None));
+    assert_eq!(fixed_size(&[-1, -1, -1, -1]), Some(None));
+    assert_eq!(fixed_size(&[1, 3, 480, 640]), Some(Some((640, 480))));
+    assert_eq!(fixed_size(&[1, 3, 65_536, 1]), Some(Some((1, 65_536))));
+    assert_eq!(fixed_size(&[1, 3, 1, 65_536]), Some(Some((65_536, 1))));
+    assert_eq!(fixed_size(&[1, 3, 65_537, 1]), None, "no network is so high");
+    assert_eq!(fixed_size(&[1, 3, 1, 65_537]), None, "nor so wide");
+    assert_eq!(fixed_size(&[1, 3, -1, 640]), None);
+    assert_eq!(fixed_size(&[1, 3, 480, -1]), None);
+    assert_eq!(fixed_size(&[4, 3, -1, -1]), None);
+    assert_eq!(fixed_size(&[1, 4, -1, -1]), None);
+}
+
+#[test]
+fn the_input_is_float() {
+    let mut bytes = value("input", &[1, 3, -1, -1]);
+    if let Some(TypeValue::Tensor(tensor)) = bytes.r#type.as_mut().and_then(|t| t.value.as_mut()) {
+        tensor.elem_type = Some(DataType::Uint8 as i32);
+    }
+    let error = with_input(bytes).err().expect("bytes are no floats");
+    assert_eq!(
+        error.to_string(),
+        "The network's image input must be one float tensor of the shape [1, 3, height, width], with \
+         both sizes fixed or both open, but its inputs are input uint8 [1, 3, open, open]."
+    );
+}
+
+/// Old exporters list weights among the inputs.
+#[test]
+fn weights_are_no_inputs() {
+    let mut proto = Network::default().proto();
+    let graph = proto.graph.as_mut().unwrap();
+    let weights = graph.initializer.iter().map(|tensor| value(tensor.name(), &tensor.dims));
+    graph.input = weights.chain(graph.input.clone()).collect();
+    assert_eq!(Model::parse(&proto.encode_to_vec()).unwrap().input_name(), "image");
+
+    let graph = proto.graph.as_mut().unwrap();
+    graph.input.push(value("more", &[1]));
+    assert!(matches!(refusal(&proto.encode_to_vec()), ModelError::Input(_)), "two inputs");
+    proto.graph.as_mut().unwrap().input.clear();
+    match refusal(&proto.encode_to_vec()) {
+        ModelError::Input(inputs) => assert_eq!(inputs, "none"),
+        error => panic!("{error}"),
+    }
+    let nameless = ValueInfoProto { name: Some("image".into()), ..ValueInfoProto::default() };
+    proto.graph.as_mut().unwrap().input = vec![nameless];
+    match refusal(&proto.encode_to_vec()) {
+        ModelError::Input(inputs) => assert_eq!(inputs, "image"),
+        error => panic!("{error}"),
+    }
+}
+
+#[test]
+fn as_many_lanes_as_the_processor_has() {
+    let avx512 = cfg!(target_arch = "x86_64") && {
+        #[cfg(target_arch = "x86_64")]
+        let found = std::arch::is_x86_feature_detected!("avx512f");
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = false;
+        found
+    };
+    // Of 32 bits in registers of 512 or 256.
+    assert_eq!(cpu_lanes(), if avx512 { 16 } else { 8 });
+}
+
 #[test]
 fn weights_in_another_file_are_refused() {
     let mut proto = Network::default().proto();
@@ -111,6 +187,14 @@ fn weights_in_another_file_are_refused() {
         ModelError::ExternalWeights(file) => assert_eq!(file, "weights.bin"),
         error => panic!("{error}"),
     }
+    proto.graph.as_mut().unwrap().initializer[0].external_data.pop();
+    match refusal(&proto.encode_to_vec()) {
+        ModelError::ExternalWeights(file) => assert_eq!(file, "of unknown name"),
+        error => panic!("{error}"),
+    }
+    // In this file.
+    proto.graph.as_mut().unwrap().initializer[0].data_location = Some(0);
+    assert!(Model::parse(&proto.encode_to_vec()).is_ok());
 }
 
 #[test]
