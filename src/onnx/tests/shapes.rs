@@ -127,6 +127,8 @@ fn concat_adds_along_its_axis() {
     let nodes = [flat, node("Concat", &["x", "a"], "y").with_int("axis", 1)];
     assert_eq!(inferred(&[2, 3, 4], &nodes, &[list("shape", &[2, 12])]), None);
     assert_eq!(inferred(&[2, 12], &nodes, &[list("shape", &[2, 3, 4])]), None);
+    // The first dimension differs.
+    assert_eq!(inferred(&[2, 12], &nodes, &[list("shape", &[3, 8])]), None);
 }
 
 #[test]
