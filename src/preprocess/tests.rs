@@ -424,7 +424,7 @@ fn a_preprocessor_fits_only_what_it_was_made_for() {
 }
 
 #[test]
-#[should_panic(expected = "one preprocessor")]
+#[should_panic(expected = "made for other frames")]
 fn a_frame_of_another_size_is_a_fault_of_the_caller() {
     let picture =
         |size| picture(rgb(0, 1, 2, 3).map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1);
