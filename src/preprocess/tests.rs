@@ -94,9 +94,9 @@ fn picture(
 ) -> Picture {
     let planes = [0, 1, 2].map(|plane| {
         let of_plane = || components.iter().filter(move |c| c.plane == plane);
-        let row = |c: &Component| c.offset + (size.0 as usize - 1 >> c.x_shift) * c.step + 1;
+        let row = |c: &Component| c.offset + ((size.0 as usize - 1) >> c.x_shift) * c.step + 1;
         let stride = of_plane().map(row).max().unwrap_or(0).saturating_add_signed(padding[plane]);
-        let last = |c: &Component| (size.1 as usize - 1 >> c.y_shift) * stride + row(c);
+        let last = |c: &Component| ((size.1 as usize - 1) >> c.y_shift) * stride + row(c);
         let len = of_plane().map(last).max().unwrap_or(0);
         (noise(seed + plane as u64, len.saturating_add_signed(extra[plane])), stride)
     });
