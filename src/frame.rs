@@ -238,3 +238,134 @@ impl<'a> FrameMut<'a> {
         self.memories[plane.memory].get_mut(index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn component() -> impl Strategy<Value = Component> {
+        (0usize..3, 0usize..6, 1usize..=4, 0u32..=1, 0u32..=1).prop_map(
+            |(plane, offset, step, x_shift, y_shift)| Component {
+                plane,
+                offset,
+                step,
+                x_shift,
+                y_shift,
+            },
+        )
+    }
+
+    /// The bytes from the first of a plane to the last sample, counted pixel by pixel.
+    fn needed(component: &Component, (width, height): (u32, u32), stride: usize) -> usize {
+        let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x as usize, y as usize)));
+        let index = |(x, y): (usize, usize)| {
+            let (column, row) = (x >> component.x_shift, y >> component.y_shift);
+            row * stride + component.offset + column * component.step
+        };
+        pixels.map(index).max().map_or(0, |last| last + 1)
+    }
+
+    fn layout(components: [Component; 3]) -> Layout {
+        Layout { components, colour: Colour::Rgb }
+    }
+
+    proptest! {
+        /// Planes of exactly the bytes that one component needs, up to three more or fewer.
+        #[test]
+        fn frames_are_valid_when_every_sample_is_inside(
+            components in prop::array::uniform3(component()),
+            size in (1u32..=70, 1u32..=70),
+            strides in prop::array::uniform3(0usize..200),
+            other in 0isize..=3,
+            by in -3isize..=3,
+        ) {
+            let need = |c: &Component| needed(c, size, strides[c.plane]);
+            let lens = [0, 1, 2].map(|plane| {
+                let of_plane = components.iter().filter(|c| c.plane == plane);
+                let len = of_plane.map(need).max().unwrap_or(0);
+                len.saturating_add_signed(if plane == 0 { by } else { other })
+            });
+            let inside = components.iter().all(|c| need(c) <= lens[c.plane]);
+
+            let bytes: [Vec<u8>; 3] = lens.map(|len| (0..len).map(|i| (i % 251) as u8).collect());
+            let planes = [0, 1, 2].map(|i| Plane { data: &bytes[i], stride: strides[i] });
+            let frame = Frame::new(layout(components), size.0, size.1, planes);
+            prop_assert_eq!(frame.is_ok(), inside);
+            if let Ok(frame) = frame {
+                prop_assert_eq!((frame.width(), frame.height()), size);
+                for c in &components {
+                    for row in [0, (size.1 - 1) as usize >> c.y_shift] {
+                        let start = row * strides[c.plane] + c.offset;
+                        prop_assert_eq!(frame.row(c, row), &bytes[c.plane][start..]);
+                    }
+                }
+            }
+
+            // The same planes to draw on, in one memory each, behind `other` bytes; the last component
+            // as alpha.
+            let offset = other as usize;
+            let mut memories = bytes.map(|plane| [vec![0; offset], plane].concat());
+            let [a, b, c] = &mut memories;
+            let planes = [0, 1, 2].map(|i| PlaneMut { memory: i, offset, stride: strides[i] });
+            let [first, second, alpha] = components;
+            let layout = layout([first, second, first]);
+            let frame =
+                FrameMut::new(layout, Some(alpha), size.0, size.1, [a, b, c], planes);
+            prop_assert_eq!(frame.is_ok(), inside);
+            if let Ok(mut frame) = frame {
+                prop_assert_eq!((frame.width(), frame.height()), size);
+                prop_assert_eq!(frame.layout(), &layout);
+                prop_assert_eq!(frame.alpha(), Some(alpha));
+                let column = (size.0 - 1) as usize >> alpha.x_shift;
+                let row = (size.1 - 1) as usize >> alpha.y_shift;
+                let index = needed(&alpha, size, strides[alpha.plane]) - 1;
+                let sample = frame.sample(&alpha, column, row).map(|sample| *sample);
+                prop_assert_eq!(sample, Some((index % 251) as u8));
+                prop_assert_eq!(frame.sample(&alpha, 1_000_000, row), None);
+            }
+        }
+    }
+
+    const GRAY: Component = Component { plane: 1, offset: 2, step: 3, x_shift: 1, y_shift: 1 };
+
+    /// 5 × 3 pixels have 3 × 2 samples: the last one is byte 1 · 10 + 2 + 2 · 3 = 18.
+    #[test]
+    fn errors_say_what_is_missing() {
+        let frame = |width, height, len: usize, stride| {
+            let data = vec![0; len];
+            let planes = [Plane::default(), Plane { data: &data, stride }, Plane::default()];
+            Frame::new(layout([GRAY; 3]), width, height, planes).map(|_| ())
+        };
+        assert_eq!(GRAY.row_bytes(5), 9);
+        assert_eq!(frame(5, 3, 19, 10), Ok(()));
+        let truncated = |needed, found| {
+            Err(FrameError::Truncated { plane: 1, width: 5, height: 3, needed, found })
+        };
+        assert_eq!(frame(5, 3, 18, 10), truncated(19, 18));
+        assert_eq!(frame(5, 3, 19, usize::MAX), truncated(usize::MAX, 19));
+        assert_eq!(frame(0, 3, 19, 10), Err(FrameError::Empty { width: 0, height: 3 }));
+        assert_eq!(frame(5, 0, 19, 10), Err(FrameError::Empty { width: 5, height: 0 }));
+    }
+
+    #[test]
+    fn a_plane_behind_the_end_of_its_memory_is_truncated() {
+        let planes = [PlaneMut { memory: 0, offset: 9, stride: 1 }; 3];
+        let mut memory = [0; 8];
+        let memories: [&mut [u8]; 3] = [&mut memory, &mut [], &mut []];
+        let frame = FrameMut::new(layout([GRAY; 3]), None, 1, 1, memories, planes);
+        let expected = FrameError::Truncated { plane: 1, width: 1, height: 1, needed: 3, found: 0 };
+        assert_eq!(frame.map(|_| ()), Err(expected));
+    }
+
+    #[test]
+    fn gray_has_one_component_of_its_own() {
+        let mut layout = layout([GRAY; 3]);
+        assert_eq!(layout.distinct().len(), 3);
+        layout.colour = Colour::Yuv(Luma::new(true), Chroma::new(0.299, 0.114, true));
+        assert_eq!(layout.distinct().len(), 3);
+        layout.colour = Colour::Gray(Luma::new(true));
+        assert_eq!(layout.distinct(), [GRAY]);
+    }
+}

@@ -12,19 +12,20 @@ use multiversion::multiversion;
 use crate::frame::{Chroma, Luma};
 
 const BLOCK: usize = 16;
-/// Long enough for the first pixels to have reached the cache when they are read as vectors.
+/// Long enough that a block's first pixels are in memory, not in the store buffer, when its vectors are
+/// loaded.
 const PIXEL_BLOCK: usize = 128;
 
-/// The bytes that a processor loads into its cache at once.
+/// Bytes.
 #[cfg(target_arch = "x86_64")]
 const CACHE_LINE: usize = 64;
 
-/// Calls `bytes` into the cache, without waiting for them.
+/// Prefetches `bytes` into the cache.
 pub fn prefetch(bytes: &[u8]) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes.iter().step_by(CACHE_LINE) {
         use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: any address will do.
+        // SAFETY: SSE is part of x86_64, and a prefetch reads nothing and never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
@@ -61,9 +62,9 @@ copy_step!(copy_2, 2);
 copy_step!(copy_3, 3);
 copy_step!(copy_4, 4);
 
-/// The samples at `at`, less `mean`.
+/// The samples at the indices `at`, less `mean`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn pick<T: Copy + Into<f32>>(row: &[T], at: &[u32], mean: f32, out: &mut [f32]) {
+pub fn gather<T: Copy + Into<f32>>(row: &[T], at: &[u32], mean: f32, out: &mut [f32]) {
     let (blocks, rest) = out.as_chunks_mut::<BLOCK>();
     let (ats, at_rest) = at.as_chunks::<BLOCK>();
     for (out, at) in blocks.iter_mut().zip(ats) {
@@ -80,7 +81,7 @@ pub fn pick<T: Copy + Into<f32>>(row: &[T], at: &[u32], mean: f32, out: &mut [f3
 /// The pixels at `at`, each of three samples side by side: the first, second and third of each,
 /// less `mean`, to rows of their own.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn pick_pixels(row: &[u8], at: &[u32], mean: [f32; 3], out: [&mut [f32]; 3]) {
+pub fn gather_pixels(row: &[u8], at: &[u32], mean: [f32; 3], out: [&mut [f32]; 3]) {
     let mut pixels = [0; PIXEL_BLOCK];
     for block in pixel_blocks(at.len()) {
         let at = &at[block.clone()];
@@ -95,10 +96,10 @@ pub fn pick_pixels(row: &[u8], at: &[u32], mean: [f32; 3], out: [&mut [f32]; 3])
     }
 }
 
-/// [`pick_pixels`] between the pixels at `near` and `far`, by `weight` for each, of two rows, by
+/// [`gather_pixels`], interpolated between `near` and `far` by `weight`, and between two rows by
 /// `row_weight`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn blend_pixels(
+pub fn interpolate_pixels(
     rows: [&[u8]; 2],
     row_weight: f32,
     near: &[u32],
@@ -151,9 +152,9 @@ fn sample(pixel: u32, index: usize) -> f32 {
     (pixel >> (8 * index) & 0xff) as i32 as f32
 }
 
-/// Between the samples at `near` and `far`, less `mean`.
+/// Interpolates between the samples at `near` and `far`, less `mean`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn blend_columns<T: Copy + Into<f32>>(
+pub fn interpolate_columns<T: Copy + Into<f32>>(
     row: &[T],
     near: &[u32],
     far: &[u32],
@@ -178,16 +179,17 @@ pub fn blend_columns<T: Copy + Into<f32>>(
     }
 }
 
-/// Between two rows.
+/// Interpolates between two rows.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn blend_rows(near: &[u8], far: &[u8], weight: f32, out: &mut [f32]) {
+pub fn interpolate_rows(near: &[u8], far: &[u8], weight: f32, out: &mut [f32]) {
     for ((out, &near), &far) in out.iter_mut().zip(near).zip(far) {
         *out = lerp(f32::from(near), f32::from(far), weight);
     }
 }
 
+/// Luma to blue, green and red, less `mean`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn gray(
+pub fn gray_to_bgr(
     luma: &[f32],
     to_gray: Luma,
     mean: [f32; 3],
@@ -203,8 +205,9 @@ pub fn gray(
     }
 }
 
+/// Luma, blue and red difference to blue, green and red, less `mean`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
-pub fn yuv(
+pub fn yuv_to_bgr(
     [luma, u, v]: [&[f32]; 3],
     to_gray: Luma,
     chroma: Chroma,
@@ -227,12 +230,12 @@ fn lerp(near: f32, far: f32, weight: f32) -> f32 {
     near + (far - near) * weight
 }
 
-/// Whole numbers, 0 to 255, of blue, green and red side by side.
+/// Rounds blue, green and red to bytes, side by side.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
 pub fn interleave(blue: &[f32], green: &[f32], red: &[f32], out: &mut [u8]) {
     let (pixels, _) = out.as_chunks_mut::<3>();
     for (((pixel, &blue), &green), &red) in pixels.iter_mut().zip(blue).zip(green).zip(red) {
-        // What is below or above is cut off by the conversion.
+        // The conversion saturates.
         *pixel = [blue, green, red].map(|value| (value + 0.5) as u8);
     }
 }

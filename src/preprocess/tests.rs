@@ -94,9 +94,9 @@ fn picture(
 ) -> Picture {
     let planes = [0, 1, 2].map(|plane| {
         let of_plane = || components.iter().filter(move |c| c.plane == plane);
-        let row = |c: &Component| c.offset + (size.0 as usize - 1 >> c.x_shift) * c.step + 1;
+        let row = |c: &Component| c.offset + ((size.0 as usize - 1) >> c.x_shift) * c.step + 1;
         let stride = of_plane().map(row).max().unwrap_or(0).saturating_add_signed(padding[plane]);
-        let last = |c: &Component| (size.1 as usize - 1 >> c.y_shift) * stride + row(c);
+        let last = |c: &Component| ((size.1 as usize - 1) >> c.y_shift) * stride + row(c);
         let len = of_plane().map(last).max().unwrap_or(0);
         (noise(seed + plane as u64, len.saturating_add_signed(extra[plane])), stride)
     });
@@ -424,7 +424,7 @@ fn a_preprocessor_fits_only_what_it_was_made_for() {
 }
 
 #[test]
-#[should_panic(expected = "one preprocessor")]
+#[should_panic(expected = "made for other frames")]
 fn a_frame_of_another_size_is_a_fault_of_the_caller() {
     let picture =
         |size| picture(rgb(0, 1, 2, 3).map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1);

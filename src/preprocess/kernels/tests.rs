@@ -65,25 +65,25 @@ fn copying_takes_every_step_th_byte() {
 }
 
 #[test]
-fn picking_takes_the_samples_at_the_indices() {
+fn gathering_takes_the_samples_at_the_indices() {
     for len in lengths() {
         let (bytes, floats, at) = (bytes(61, 3), floats(61, 3), indices(len, 61, 0));
         let mut out = vec![f32::NAN; len];
-        pick(&bytes, &at, MEAN[0], &mut out);
+        gather(&bytes, &at, MEAN[0], &mut out);
         assert_near(&out, |i| f64::from(bytes[at[i] as usize]) - f64::from(MEAN[0]));
-        pick(&floats, &at, MEAN[1], &mut out);
+        gather(&floats, &at, MEAN[1], &mut out);
         assert_near(&out, |i| f64::from(floats[at[i] as usize]) - f64::from(MEAN[1]));
     }
 }
 
 #[test]
-fn picking_pixels_takes_three_samples_at_the_indices() {
+fn gathering_pixels_takes_three_samples_at_the_indices() {
     for len in lengths() {
         // The last pixel is the row's last three bytes, or one byte follows it.
         for rest in [3, 4] {
             let (row, at) = (bytes(60 + rest, 3), indices(len, 61, 0));
             let mut out = planes(len);
-            pick_pixels(&row, &at, MEAN, out.each_mut().map(Vec::as_mut_slice));
+            gather_pixels(&row, &at, MEAN, out.each_mut().map(Vec::as_mut_slice));
             for c in 0..3 {
                 let expected = |i: usize| f64::from(row[at[i] as usize + c]) - f64::from(MEAN[c]);
                 assert_near(&out[c], expected);
@@ -93,13 +93,13 @@ fn picking_pixels_takes_three_samples_at_the_indices() {
 }
 
 #[test]
-fn blending_pixels_weighs_four_of_them() {
+fn interpolating_pixels_weighs_four_of_them() {
     for (len, row_weight) in lengths().flat_map(|len| [(len, 0.0), (len, 0.375), (len, 1.0)]) {
         let rows = [bytes(63, 3), bytes(63, 90)];
         let (near, far, weight) = (indices(len, 61, 0), indices(len, 61, 5), weights(len));
         let mut out = planes(len);
         let slices = out.each_mut().map(Vec::as_mut_slice);
-        blend_pixels(
+        interpolate_pixels(
             rows.each_ref().map(Vec::as_slice),
             row_weight,
             &near,
@@ -120,17 +120,17 @@ fn blending_pixels_weighs_four_of_them() {
 }
 
 #[test]
-fn blending_columns_weighs_two_samples() {
+fn interpolating_columns_weighs_two_samples() {
     for len in lengths() {
         let (bytes, floats) = (bytes(61, 3), floats(61, 3));
         let (near, far, weight) = (indices(len, 61, 0), indices(len, 61, 5), weights(len));
         let mut out = vec![f32::NAN; len];
         let at = |i: usize| (near[i] as usize, far[i] as usize);
-        blend_columns(&bytes, &near, &far, &weight, MEAN[0], &mut out);
+        interpolate_columns(&bytes, &near, &far, &weight, MEAN[0], &mut out);
         assert_near(&out, |i| {
             between(bytes[at(i).0], bytes[at(i).1], weight[i]) - f64::from(MEAN[0])
         });
-        blend_columns(&floats, &near, &far, &weight, MEAN[1], &mut out);
+        interpolate_columns(&floats, &near, &far, &weight, MEAN[1], &mut out);
         assert_near(&out, |i| {
             between(floats[at(i).0], floats[at(i).1], weight[i]) - f64::from(MEAN[1])
         });
@@ -138,11 +138,11 @@ fn blending_columns_weighs_two_samples() {
 }
 
 #[test]
-fn blending_rows_weighs_sample_by_sample() {
+fn interpolating_rows_weighs_sample_by_sample() {
     for (len, weight) in lengths().flat_map(|len| [(len, 0.0), (len, 0.375), (len, 1.0)]) {
         let (near, far) = (bytes(len, 3), bytes(len, 90));
         let mut out = vec![f32::NAN; len];
-        blend_rows(&near, &far, weight, &mut out);
+        interpolate_rows(&near, &far, weight, &mut out);
         assert_near(&out, |i| between(near[i], far[i], weight));
     }
 }
@@ -159,14 +159,14 @@ fn colours_of_luma_and_chroma() {
 
         let mut out = planes(len);
         let [blue, green, red] = &mut out;
-        gray(&luma, to_gray, MEAN, blue, green, red);
+        gray_to_bgr(&luma, to_gray, MEAN, blue, green, red);
         for (out, mean) in out.iter().zip(MEAN) {
             assert_near(out, |i| clamped(grays(i), mean));
         }
 
         let mut out = planes(len);
         let [blue, green, red] = &mut out;
-        yuv([&luma, &u, &v], to_gray, chroma, MEAN, blue, green, red);
+        yuv_to_bgr([&luma, &u, &v], to_gray, chroma, MEAN, blue, green, red);
         // 2·(1 − Kr)·255/224 and 2·(1 − Kb)·255/224.
         let (red_v, blue_u) = (1.402 * 255.0 / 224.0, 1.772 * 255.0 / 224.0);
         let (green_u, green_v) = (blue_u * 0.114 / 0.587, red_v * 0.299 / 0.587);
