@@ -53,6 +53,9 @@ pub fn points(centre: Point, scale: f32, offsets: [f32; 10]) -> Landmarks {
     landmarks
 }
 
+/// More levels than any published network has; keeps the work for a strange file small.
+pub const MAX_LEVELS: usize = 8;
+
 /// A network to recognise.
 pub struct Network<'a> {
     pub proto: &'a GraphProto,

@@ -5,7 +5,8 @@
 
 use super::{
     family::{
-        Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel, distinct, points,
+        Family, HeadConvolutions, MAX_LEVELS, Network, RawScores, Recognised, RecognisedLevel,
+        distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
     trace::branch,
@@ -103,6 +104,9 @@ fn by_names(network: &Network) -> Option<Recognised> {
         let Some(stride) = name.strip_prefix("face_rpn_cls_prob_reshape_stride") else {
             continue;
         };
+        if levels.len() == MAX_LEVELS {
+            return None;
+        }
         let stride = stride.parse().ok().filter(|&stride: &u32| stride > 0)?;
         let find = |prefix: &str| {
             let wanted = format!("{prefix}{stride}");

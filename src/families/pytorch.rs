@@ -5,7 +5,8 @@
 
 use super::{
     family::{
-        Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel, distinct, points,
+        Family, HeadConvolutions, MAX_LEVELS, Network, RawScores, Recognised, RecognisedLevel,
+        distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
     trace::{Branch, branch, softmax_axis},
@@ -33,8 +34,6 @@ const MEAN: [f32; 3] = [104.0, 117.0, 123.0];
 /// `variance` of data/config.py, of centres and landmarks, and of sizes.
 const CENTRE_VARIANCE: f32 = 0.1;
 const SIZE_VARIANCE: f32 = 0.2;
-/// More levels than any published network has; keeps the work for a strange file small.
-const MAX_LEVELS: usize = 8;
 
 /// The centre and side of an anchor, a "prior" of layers/functions/prior_box.py: sides 16, 32 | 64,
 /// 128 | 256, 512 for strides 8, 16 and 32, the smaller first.
@@ -192,7 +191,7 @@ fn traced_levels(
     let strides = graph.strides(input);
     let stride = |convolution: usize| {
         let (across, down) = *strides.get(graph.nodes[convolution].output.first()?.as_str())?;
-        u32::try_from(across).ok().filter(|_| across == down && across > 0)
+        u32::try_from(across).ok().filter(|_| across == down)
     };
     let level = |index: usize| {
         let convolutions = HeadConvolutions {

@@ -284,6 +284,9 @@ fn insightface_is_recognised_by_names() {
     assert_eq!(found(&["1"]), Some((name, vec![1])));
     assert_eq!(found(&["0"]), None, "no stride");
     assert_eq!(found(&["8", "x"]), None, "no number");
+    let eight = ["1", "2", "3", "4", "5", "6", "7", "8"];
+    assert_eq!(found(&eight), Some((name, (1..=8).collect())));
+    assert_eq!(found(&[&eight[..], &["9"]].concat()), None, "more than any network has");
     // 08 and 8 are one stride.
     assert_eq!(found(&["8", "08"]), None);
 

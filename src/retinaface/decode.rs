@@ -154,6 +154,7 @@ mod tests {
         outputs[0][40 + 33] = 0.8; // anchor 1, (1, 4), the first cell after a whole block
         outputs[1][2 + 1] = 0.7; // stride 16, anchor 1, (1, 0)
         outputs[0][10] = 0.5; // at the threshold, not over it
+        outputs[0][35] = 0.5; // with one that is over it in the same block
         let place = |level, anchor, cell| Place { level, anchor, cell };
         let candidate = |centre: (f32, f32), half: f32, score, place| {
             let centre = Point { x: centre.0, y: centre.1 };
@@ -208,6 +209,7 @@ mod tests {
         let mut outputs = [vec![0.0; 24], vec![0.0; 48], vec![0.0; 120]];
         // Anchor 1 of cell 4, (1, 1): number 9 of all; its prior has the centre (12, 12), side 32.
         outputs[0][2 * 9 + 1] = 0.75;
+        outputs[0][2 * 3 + 1] = 0.5; // at the threshold, not over it
         outputs[1][4 * 9] = 10.0;
         outputs[2][10 * 9 + 3] = -5.0;
         let [candidate] = found(&heads, &outputs, 0.5)[..] else { panic!("one anchor is over") };

@@ -24,9 +24,7 @@ pub trait Engine: Send {
     fn input_size(&self) -> (u32, u32);
 
     /// Frames in one run.
-    fn batch(&self) -> usize {
-        1
-    }
+    fn batch(&self) -> usize;
 
     /// How to read the outputs.
     fn heads(&self) -> &Heads;
@@ -235,6 +233,10 @@ mod tests {
     impl Engine for Stub {
         fn input_size(&self) -> (u32, u32) {
             (32, 16)
+        }
+
+        fn batch(&self) -> usize {
+            1
         }
 
         fn heads(&self) -> &Heads {
