@@ -9,6 +9,7 @@ use prost::Message;
 use super::*;
 use crate::families::level::View;
 use crate::onnx::messages::*;
+use crate::preprocess::{Pixels, ScaleMethod};
 use network::{Array, Backbone, HEADS, Network, node, run, value};
 
 const BACKBONES: [Backbone; 3] = [Backbone::Leaky, Backbone::Plain, Backbone::Residual];
@@ -464,6 +465,23 @@ fn nothing_is_left_of_levels_and_sizes() {
         assert_eq!(count(op), 0, "{op}");
     }
     assert_eq!((count("Resize"), count("Concat")), (1, 2));
+}
+
+/// Before opset 11 Resize could not be given sizes; pixels of the network's own size need none.
+#[test]
+fn old_operators_cannot_resize_pixels() {
+    let specialised = |opset: i64, size: (u32, u32)| {
+        let mut proto = Network::default().proto();
+        proto.opset_import[0].version = Some(opset);
+        let pixels = Pixels { size, channels: 3, order: [0, 1, 2], method: ScaleMethod::Nearest };
+        let spec = InputSpec { form: Form::Pixels(pixels), ..InputSpec::new((64, 32), &[8]) };
+        let model = Model::parse(&proto.encode_to_vec()).unwrap();
+        model.specialise(&spec, 1).map(|specialised| specialised.input)
+    };
+    assert_eq!(specialised(10, (64, 32)).unwrap(), "pixels");
+    assert_eq!(specialised(10, (128, 64)).err(), Some(NotSpecialised::OldOperators));
+    assert_eq!(specialised(11, (128, 64)).unwrap(), "pixels");
+    assert_eq!(specialised(11, (64, 32)).unwrap(), "pixels");
 }
 
 #[test]
