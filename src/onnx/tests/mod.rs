@@ -8,6 +8,7 @@ mod convolution;
 mod graph;
 mod passes;
 mod shapes;
+mod specialise;
 mod window;
 
 use prost::bytes::Bytes;
