@@ -222,6 +222,23 @@ mod tests {
         assert_eq!((points[1].x, points[1].y), (12.0, -4.0));
     }
 
+    /// Background and face of the only anchor side by side: every second value is a face's.
+    #[test]
+    fn scores_two_apart_are_read() {
+        let level = Level {
+            anchors: 1,
+            score: View { output: 0, offset: 1, cell: 2, anchor: 0, channel: 1 },
+            boxes: View { output: 1, offset: 0, cell: 4, anchor: 0, channel: 1 },
+            ..Level::merged(0, 8, (3, 2), 1, false)
+        };
+        let heads = Heads { family: &PyTorch, score: Score::Probability, levels: vec![level] };
+        let mut outputs = [vec![0.0; 12], vec![0.0; 24]];
+        outputs[0][2 * 4] = 0.9; // the background of cell 4
+        outputs[0][2 * 5 + 1] = 0.8;
+        let cells: Vec<_> = found(&heads, &outputs, 0.5).iter().map(|c| c.place.cell).collect();
+        assert_eq!(cells, [5]);
+    }
+
     #[test]
     fn landmarks_come_from_the_candidates_place() {
         let (heads, mut outputs) = network(Score::Probability, 0.0);
