@@ -160,6 +160,8 @@ mod tests {
         assert_eq!(RECT.iou(&Rect::new(30.0, 25.0, 60.0, 50.0)), 0.05);
         assert_eq!(RECT.iou(&Rect::new(10.0, 20.0, 15.0, 22.0)), 10.0 / 300.0);
         assert_eq!(RECT.iou(&RECT), 1.0);
+        let small = Rect::new(0.0, 0.0, 0.5, 0.5);
+        assert_eq!(small.iou(&small), 1.0);
         assert_eq!(RECT.iou(&Rect::new(50.0, 60.0, 60.0, 70.0)), 0.0);
         let empty = Rect::new(1.0, 1.0, 1.0, 1.0);
         assert_eq!(empty.iou(&empty), 0.0);
