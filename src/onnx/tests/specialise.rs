@@ -152,3 +152,31 @@ fn differences_are_the_second_minus_the_first() {
     let weights = graph.initializer.iter().find(|tensor| tensor.name() == "out.weight").unwrap();
     assert_eq!(weights.floats(), Some(vec![1.0]));
 }
+
+#[test]
+fn kept_nodes_are_what_they_were() {
+    let named = NodeProto {
+        name: Some("activation".into()),
+        domain: Some("ai.onnx".into()),
+        ..node("Relu", &["f"], "g")
+    };
+    let graph = decoded(&rewritten(named.clone(), &[], (8, 6)).unwrap()).graph.unwrap();
+    assert_eq!(graph.node[1], named);
+    let head = &graph.node[2];
+    assert_eq!((head.name(), head.ints("kernel_shape")), ("out", &[1, 1][..]));
+}
+
+/// The tensor of a `Constant` node becomes an initialiser.
+#[test]
+fn constants_are_no_nodes() {
+    let mut proto = network(node("PRelu", &["f", "slope"], "g"), &[]);
+    let slope = constant(floats("", &[1, 1, 1], &[0.25]), "slope");
+    proto.graph.as_mut().unwrap().node.insert(0, slope);
+    let mut wanted = wanted((8, 6));
+    wanted.heads[0].parts[0].convolution = 3;
+    let specialised = specialise(&proto, &wanted);
+    let graph = decoded(specialised.as_ref().unwrap()).graph.unwrap();
+    assert_eq!(ops(specialised).unwrap(), ["Conv", "PRelu", "Conv"]);
+    let slope = graph.initializer.iter().find(|tensor| tensor.name() == "slope").unwrap();
+    assert_eq!(slope.floats(), Some(vec![0.25]));
+}
