@@ -7,10 +7,11 @@ use super::{
     recognise,
 };
 use crate::{
-    model::tests::network::{Network as Build, node, value},
+    model::tests::network::{Network as Build, value},
     onnx::{
         graph::Graph,
         messages::{AttributeProto, GraphProto, NodeProto, TensorProto},
+        tests::node,
     },
 };
 

@@ -182,11 +182,6 @@ impl Model {
         self.family().normalisation()
     }
 
-    /// The levels of some strides, in the network's order.
-    fn levels(&self, strides: &[u32]) -> impl Iterator<Item = &RecognisedLevel> {
-        self.recognised.levels.iter().filter(|level| strides.contains(&level.stride))
-    }
-
     /// How to read the outputs of the network as exported, for an input of this size and its levels of
     /// these strides.
     pub fn heads(&self, width: u32, height: u32, strides: &[u32]) -> Heads {
@@ -219,7 +214,8 @@ impl Model {
         let anchors = self.family().anchors();
         let mut levels = Vec::new();
         let mut heads = Vec::new();
-        for (output, level) in self.levels(&input.strides).enumerate() {
+        let wanted = |level: &&RecognisedLevel| input.strides.contains(&level.stride);
+        for (output, level) in self.recognised.levels.iter().filter(wanted).enumerate() {
             let grid = grid(input.size, level.stride);
             let convolutions = level.convolutions.ok_or(NotSpecialised::Untraced)?;
             let landmarks = convolutions.landmarks.is_some();

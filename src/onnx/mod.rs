@@ -13,4 +13,4 @@ pub mod shapes;
 mod window;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

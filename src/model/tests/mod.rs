@@ -8,9 +8,9 @@ use prost::Message;
 
 use super::*;
 use crate::families::level::View;
-use crate::onnx::messages::*;
+use crate::onnx::{messages::*, tests::node};
 use crate::preprocess::{Pixels, ScaleMethod};
-use network::{Array, Backbone, HEADS, Network, node, run, value};
+use network::{Array, Backbone, HEADS, Network, run, value};
 
 const BACKBONES: [Backbone; 3] = [Backbone::Leaky, Backbone::Plain, Backbone::Residual];
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use prost::Message;
 use prost::bytes::Bytes;
 
-use crate::onnx::messages::*;
+use crate::onnx::{messages::*, tests::node};
 
 /// The layers before the feature pyramid.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -155,15 +155,6 @@ pub fn value(name: &str, sizes: &[i64]) -> ValueInfoProto {
         name: Some(name.into()),
         r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None }),
         ..ValueInfoProto::default()
-    }
-}
-
-pub fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
-    NodeProto {
-        op_type: Some(op.into()),
-        input: inputs.iter().map(|input| input.to_string()).collect(),
-        output: vec![output.into()],
-        ..NodeProto::default()
     }
 }
 

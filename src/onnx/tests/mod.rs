@@ -38,7 +38,7 @@ const SAME_SHAPE: [&str; 19] = [
     "Tanh",
 ];
 
-fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
+pub fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {
     NodeProto {
         op_type: Some(op.into()),
         input: inputs.iter().map(|&input| input.into()).collect(),
