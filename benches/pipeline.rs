@@ -22,7 +22,9 @@ use gst::prelude::*;
 use gstretinaface::{
     inference::{Config, Loader, OrtEngine},
     model::{InputSpec, Model},
-    retinaface::detector::{Engine, input_size},
+    orientation::Orientation,
+    preprocess::InputSizes,
+    retinaface::detector::Engine,
 };
 use serde_json::json;
 
@@ -156,7 +158,7 @@ fn main() {
         return;
     }
     for scale in SCALES {
-        let input = input_size(clip.size, scale, 0);
+        let input = InputSizes::ANY.place(clip.size, Orientation::Identity, scale, 0).input;
         for (name, strides) in STRIDES {
             let one = bare(&model, input, strides, 1, clip.time / 2);
             line(

@@ -5,9 +5,9 @@
 use criterion::{Criterion, criterion_group, criterion_main};
 use gst_video::{VideoFormat, VideoInfo};
 use gstretinaface::{
-    frame::{Frame, Layout, Plane},
-    preprocess::{Normalisation, Preprocessor, ScaleMethod},
-    retinaface::detector::input_size,
+    frame::{Frame, Layout, Plane, Window},
+    orientation::Orientation,
+    preprocess::{InputSizes, Normalisation, Preprocessor, ScaleMethod},
 };
 
 const FORMATS: [VideoFormat; 8] = [
@@ -27,7 +27,8 @@ fn preprocess(criterion: &mut Criterion) {
     let normalisation = Normalisation { mean: [104.0, 117.0, 123.0], ..Normalisation::NONE };
     gst::init().expect("GStreamer");
     for (size, scale) in SIZES {
-        let target = input_size(size, scale, 640);
+        let placement = InputSizes::ANY.place(size, Orientation::Identity, scale, 640);
+        let target = placement.input;
         for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
             let name = format!("{}x{} to {}x{}, {method:?}", size.0, size.1, target.0, target.1);
             let mut group = criterion.benchmark_group(name);
@@ -42,10 +43,11 @@ fn preprocess(criterion: &mut Criterion) {
                         stride: info.stride()[i] as usize,
                     };
                 }
-                let frame = Frame::new(layout, size.0, size.1, planes).expect("enough bytes");
+                let window = Window::whole(size.0, size.1);
+                let frame = Frame::new(layout, window, planes).expect("enough bytes");
                 let mut input = vec![0.0; 3 * target.0 as usize * target.1 as usize];
                 let mut preprocessor =
-                    Preprocessor::new(layout, size, target, method, normalisation);
+                    Preprocessor::new(layout, window, placement, method, normalisation);
                 group.bench_function(format!("{format:?}"), |bencher| {
                     bencher.iter(|| preprocessor.fill(&frame, &mut input));
                 });

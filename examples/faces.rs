@@ -4,7 +4,8 @@
 //!
 //!     cargo run --release --example faces -- PATH… [--set property=value]… [--json]
 //!
-//! Frames reach the detector as the file's decoder gives them, without conversion.
+//! Frames reach the detector as the file's decoder gives them, without conversion. Faces are where they
+//! are in these frames, also where a phone's video or photograph is stored turned.
 
 use std::{collections::VecDeque, path::Path};
 
@@ -50,6 +51,10 @@ fn main() -> Result<(), Error> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
     gst::init()?;
     gstretinaface::plugin_register_static()?;
+    // How a photograph has to be turned is in its EXIF data, which only this parser reads.
+    if let Some(parser) = gst::ElementFactory::find("jpegparse") {
+        parser.set_rank(gst::Rank::PRIMARY + 1);
+    }
     for path in &arguments.paths {
         run(path, &arguments)?;
     }

@@ -15,12 +15,36 @@ pub struct Component {
     pub y_shift: u32,
 }
 
+/// The pixels of a picture that count: all of it, or a part that is cut out of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Columns to the left of it.
+    pub x: u32,
+    /// Rows above it.
+    pub y: u32,
+    pub width: u32,
+    pub height: u32,
+}
+
+impl Window {
+    /// All of a picture of this size.
+    pub fn whole(width: u32, height: u32) -> Self {
+        Self { x: 0, y: 0, width, height }
+    }
+
+    /// The smallest width and height of a picture that has it; saturates.
+    pub fn extent(&self) -> (u32, u32) {
+        (self.x.saturating_add(self.width), self.y.saturating_add(self.height))
+    }
+}
+
 impl Component {
-    /// Whether a plane of `size` bytes holds all samples for `width` × `height` pixels.
-    fn check(&self, width: u32, height: u32, stride: usize, size: usize) -> Result<(), FrameError> {
-        if width == 0 || height == 0 {
-            return Err(FrameError::Empty { width, height });
+    /// Whether a plane of `size` bytes holds all samples for the pixels up to the window's last.
+    fn check(&self, window: &Window, stride: usize, size: usize) -> Result<(), FrameError> {
+        if window.width == 0 || window.height == 0 {
+            return Err(FrameError::Empty { width: window.width, height: window.height });
         }
+        let (width, height) = window.extent();
         let last_row = ((height - 1) >> self.y_shift) as usize;
         let needed = last_row.saturating_mul(stride).saturating_add(self.row_bytes(width));
         if size < needed {
@@ -119,8 +143,7 @@ pub struct Plane<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
     layout: Layout,
-    width: u32,
-    height: u32,
+    window: Window,
     planes: [Plane<'a>; 3],
 }
 
@@ -138,25 +161,17 @@ pub enum FrameError {
 
 impl<'a> Frame<'a> {
     /// Fails when a sample would lie outside its plane. Unused planes may be empty.
-    pub fn new(
-        layout: Layout,
-        width: u32,
-        height: u32,
-        planes: [Plane<'a>; 3],
-    ) -> Result<Self, FrameError> {
+    pub fn new(layout: Layout, window: Window, planes: [Plane<'a>; 3]) -> Result<Self, FrameError> {
         for component in &layout.components {
             let Plane { data, stride } = planes[component.plane];
-            component.check(width, height, stride, data.len())?;
+            component.check(&window, stride, data.len())?;
         }
-        Ok(Self { layout, width, height, planes })
+        Ok(Self { layout, window, planes })
     }
 
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    pub fn height(&self) -> u32 {
-        self.height
+    /// The part of the planes' picture that is the frame.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     pub fn layout(&self) -> &Layout {
@@ -164,7 +179,7 @@ impl<'a> Frame<'a> {
     }
 
     /// The plane's bytes from sample (0, `row`) of the component on; `row` counts the component's
-    /// own rows, which are fewer than the frame's where it is subsampled.
+    /// own rows in the plane, which are fewer than the picture's where it is subsampled.
     pub fn row(&self, component: &Component, row: usize) -> &'a [u8] {
         let plane = &self.planes[component.plane];
         &plane.data[row * plane.stride + component.offset..]
@@ -188,8 +203,7 @@ pub struct PlaneMut {
 pub struct FrameMut<'a> {
     layout: Layout,
     alpha: Option<Component>,
-    width: u32,
-    height: u32,
+    window: Window,
     memories: [&'a mut [u8]; 3],
     planes: [PlaneMut; 3],
 }
@@ -200,25 +214,21 @@ impl<'a> FrameMut<'a> {
     pub fn new(
         layout: Layout,
         alpha: Option<Component>,
-        width: u32,
-        height: u32,
+        window: Window,
         memories: [&'a mut [u8]; 3],
         planes: [PlaneMut; 3],
     ) -> Result<Self, FrameError> {
         for component in layout.components.iter().chain(&alpha) {
             let PlaneMut { memory, offset, stride } = planes[component.plane];
             let size = memories[memory].len().saturating_sub(offset);
-            component.check(width, height, stride, size)?;
+            component.check(&window, stride, size)?;
         }
-        Ok(Self { layout, alpha, width, height, memories, planes })
+        Ok(Self { layout, alpha, window, memories, planes })
     }
 
-    pub fn width(&self) -> u32 {
-        self.width
-    }
-
-    pub fn height(&self) -> u32 {
-        self.height
+    /// The part of the planes' picture that is the frame.
+    pub fn window(&self) -> &Window {
+        &self.window
     }
 
     pub fn layout(&self) -> &Layout {
@@ -230,8 +240,8 @@ impl<'a> FrameMut<'a> {
         self.alpha
     }
 
-    /// The sample in column `x` and row `y`, both counted in the component's own samples; `None`
-    /// outside the frame's memory.
+    /// The sample in column `x` and row `y` of the plane, both counted in the component's own samples;
+    /// `None` outside the frame's memory.
     pub fn sample(&mut self, component: &Component, x: usize, y: usize) -> Option<&mut u8> {
         let plane = &self.planes[component.plane];
         let index = plane.offset + y * plane.stride + x * component.step + component.offset;
@@ -277,11 +287,14 @@ mod tests {
         fn frames_are_valid_when_every_sample_is_inside(
             components in prop::array::uniform3(component()),
             size in (1u32..=70, 1u32..=70),
+            origin in prop_oneof![Just((0, 0)), (0u32..9, 0u32..9)],
             strides in prop::array::uniform3(0usize..200),
             other in 0isize..=3,
             by in -3isize..=3,
         ) {
-            let need = |c: &Component| needed(c, size, strides[c.plane]);
+            let window = Window { x: origin.0, y: origin.1, width: size.0, height: size.1 };
+            let extent = (origin.0 + size.0, origin.1 + size.1);
+            let need = |c: &Component| needed(c, extent, strides[c.plane]);
             let lens = [0, 1, 2].map(|plane| {
                 let of_plane = components.iter().filter(|c| c.plane == plane);
                 let len = of_plane.map(need).max().unwrap_or(0);
@@ -291,12 +304,12 @@ mod tests {
 
             let bytes: [Vec<u8>; 3] = lens.map(|len| (0..len).map(|i| (i % 251) as u8).collect());
             let planes = [0, 1, 2].map(|i| Plane { data: &bytes[i], stride: strides[i] });
-            let frame = Frame::new(layout(components), size.0, size.1, planes);
+            let frame = Frame::new(layout(components), window, planes);
             prop_assert_eq!(frame.is_ok(), inside);
             if let Ok(frame) = frame {
-                prop_assert_eq!((frame.width(), frame.height()), size);
+                prop_assert_eq!(frame.window(), &window);
                 for c in &components {
-                    for row in [0, (size.1 - 1) as usize >> c.y_shift] {
+                    for row in [0, (extent.1 - 1) as usize >> c.y_shift] {
                         let start = row * strides[c.plane] + c.offset;
                         prop_assert_eq!(frame.row(c, row), &bytes[c.plane][start..]);
                     }
@@ -312,15 +325,15 @@ mod tests {
             let [first, second, alpha] = components;
             let layout = layout([first, second, first]);
             let frame =
-                FrameMut::new(layout, Some(alpha), size.0, size.1, [a, b, c], planes);
+                FrameMut::new(layout, Some(alpha), window, [a, b, c], planes);
             prop_assert_eq!(frame.is_ok(), inside);
             if let Ok(mut frame) = frame {
-                prop_assert_eq!((frame.width(), frame.height()), size);
+                prop_assert_eq!(frame.window(), &window);
                 prop_assert_eq!(frame.layout(), &layout);
                 prop_assert_eq!(frame.alpha(), Some(alpha));
-                let column = (size.0 - 1) as usize >> alpha.x_shift;
-                let row = (size.1 - 1) as usize >> alpha.y_shift;
-                let index = needed(&alpha, size, strides[alpha.plane]) - 1;
+                let column = (extent.0 - 1) as usize >> alpha.x_shift;
+                let row = (extent.1 - 1) as usize >> alpha.y_shift;
+                let index = needed(&alpha, extent, strides[alpha.plane]) - 1;
                 let sample = frame.sample(&alpha, column, row).map(|sample| *sample);
                 prop_assert_eq!(sample, Some((index % 251) as u8));
                 prop_assert_eq!(frame.sample(&alpha, 1_000_000, row), None);
@@ -336,7 +349,7 @@ mod tests {
         let frame = |width, height, len: usize, stride| {
             let data = vec![0; len];
             let planes = [Plane::default(), Plane { data: &data, stride }, Plane::default()];
-            Frame::new(layout([GRAY; 3]), width, height, planes).map(|_| ())
+            Frame::new(layout([GRAY; 3]), Window::whole(width, height), planes).map(|_| ())
         };
         assert_eq!(GRAY.row_bytes(5), 9);
         assert_eq!(frame(5, 3, 19, 10), Ok(()));
@@ -354,7 +367,8 @@ mod tests {
         let planes = [PlaneMut { memory: 0, offset: 9, stride: 1 }; 3];
         let mut memory = [0; 8];
         let memories: [&mut [u8]; 3] = [&mut memory, &mut [], &mut []];
-        let frame = FrameMut::new(layout([GRAY; 3]), None, 1, 1, memories, planes);
+        let window = Window::whole(1, 1);
+        let frame = FrameMut::new(layout([GRAY; 3]), None, window, memories, planes);
         let expected = FrameError::Truncated { plane: 1, width: 1, height: 1, needed: 3, found: 0 };
         assert_eq!(frame.map(|_| ()), Err(expected));
     }

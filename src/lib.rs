@@ -11,6 +11,7 @@ pub mod inference;
 pub mod model;
 pub mod onnx;
 pub mod ordered_pool;
+pub mod orientation;
 pub mod preprocess;
 pub mod retinaface;
 pub mod retinafacedetect;

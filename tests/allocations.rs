@@ -18,6 +18,7 @@ use gstretinaface::{
     meta,
     model::{InputSpec, Model},
     ordered_pool::OrderedPool,
+    preprocess::Placement,
     retinaface::detector::{Detector, Engine},
 };
 
@@ -59,14 +60,16 @@ fn nothing_is_allocated_for_a_frame() {
         let mut engine = OrtEngine::new(Arc::clone(&session)).expect("it runs");
         let mut detector = Detector::default();
         let (info, sample) = (info.clone(), sample.clone());
+        let placement = Placement::whole(spec.size);
         move |faces: &mut [usize]| {
             let buffer = sample.buffer().expect("a buffer");
             let filled = meta::with_frame(buffer, &info, layout, |frame| {
-                detector.preprocess(frame, &mut engine, 0, parameters.scale_method);
+                detector.preprocess(frame, &placement, &mut engine, 0, parameters.scale_method);
             });
             filled.expect("a frame");
             engine.run().expect("it runs");
-            detector.postprocess((info.width(), info.height()), &engine, 0, &parameters);
+            let size = (info.width(), info.height());
+            detector.postprocess(size, &placement, &engine, 0, &parameters);
             faces[0] = detector.faces().len();
         }
     });

@@ -4,9 +4,10 @@
 
 use gstretinaface::{
     geometry::Rect,
+    orientation::Orientation,
+    preprocess::InputSizes,
     retinaface::{
         decode::{Candidate, Place},
-        detector::input_size,
         nms,
     },
 };
@@ -90,7 +91,9 @@ proptest! {
     fn input_sizes_keep_the_aspect_ratio(
         width in 1u32..8192, height in 1u32..8192, scale in 0.05f64..4.0, max in 0u32..2000,
     ) {
-        let (w, h) = input_size((width, height), scale, max);
+        let placement =
+            InputSizes::ANY.place((width, height), Orientation::Identity, scale, max);
+        let (w, h) = placement.input;
         prop_assert!(w >= 1 && h >= 1);
         prop_assert!(max == 0 || w.max(h) <= max.max(1));
         let exact = (f64::from(w) / f64::from(width), f64::from(h) / f64::from(height));

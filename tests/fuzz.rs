@@ -14,6 +14,7 @@ use std::{
 use gstretinaface::{
     model::{InputSpec, Model},
     onnx::messages::*,
+    orientation::Orientation,
     preprocess::{Form, Pixels, ScaleMethod},
 };
 use proptest::{prelude::*, sample::Index};
@@ -92,7 +93,7 @@ fn load(bytes: &[u8], spec: &InputSpec, lanes: usize) {
     if let Ok(model) = Model::parse(bytes) {
         let strides = model.strides();
         let spec = InputSpec { strides: strides.clone(), ..spec.clone() };
-        let size = model.fixed_size().unwrap_or(spec.size);
+        let size = model.sizes().place(spec.size, Orientation::Identity, 1.0, 0).input;
         let heads = model.heads(size.0, size.1, &strides);
         for output in 0..model.output_names().len() {
             heads.output_len(output);

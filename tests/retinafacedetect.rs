@@ -361,44 +361,6 @@ fn a_network_of_another_kind_is_an_error() {
     fs::remove_file(path).expect("removed");
 }
 
-/// The default network with its input's open sizes made 320 and 240: in the file both are names,
-/// each replaced by a number of the same length in bytes.
-fn network_of_fixed_size() -> Vec<u8> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinaface_mv1_0.25.onnx");
-    let mut network = fs::read(path).expect("scripts/setup has fetched the network");
-    // Dimension { dim_param (field 2): "height" } becomes { dim_value (field 1): 240 } in the
-    // longest form that a number may be written in.
-    for (name, value) in [("height", 240u16), ("width", 320)] {
-        let mut named = vec![0x12, name.len() as u8];
-        named.extend(name.bytes());
-        let at = network.windows(named.len()).position(|w| w == named).expect("the dimension");
-        let mut number = vec![0x08, value as u8 | 0x80, (value >> 7) as u8];
-        while number.len() < named.len() {
-            let last = number.len() - 1;
-            number[last] |= 0x80;
-            number.push(0);
-        }
-        network[at..at + named.len()].copy_from_slice(&number);
-    }
-    network
-}
-
-#[test]
-fn a_network_of_fixed_size_wants_frames_of_its_size() {
-    common::init();
-    let path = std::env::temp_dir().join(format!("retinaface-fixed-{}.onnx", std::process::id()));
-    fs::write(&path, network_of_fixed_size()).expect("a file");
-    let model = format!("model-file={}", path.display());
-    let message = error(&model, "video/x-raw,width=333,height=217");
-    assert!(message.contains("320×240") && message.contains("333×217"), "{message}");
-    let samples = common::run(&format!(
-        "videotestsrc num-buffers=2 ! video/x-raw,width=640,height=480 ! \
-         retinafacedetect {model} max-size=320 ! appsink name=sink"
-    ));
-    assert_eq!(samples.expect("it runs").len(), 2);
-    fs::remove_file(path).expect("removed");
-}
-
 /// A value that is not the property's default.
 fn other_value(pspec: &glib::ParamSpec) -> glib::Value {
     if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecBoolean>() {
@@ -422,7 +384,7 @@ fn other_value(pspec: &glib::ParamSpec) -> glib::Value {
 #[test]
 fn every_property_has_its_default_and_a_value_of_its_own() {
     common::init();
-    for (factory, count) in [("retinafacedetect", 22), ("retinafaceoverlay", 5)] {
+    for (factory, count) in [("retinafacedetect", 23), ("retinafaceoverlay", 5)] {
         let element = gst::ElementFactory::make(factory).build().expect("an element");
         let own: Vec<_> = element
             .list_properties()

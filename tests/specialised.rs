@@ -12,7 +12,7 @@ use gstretinaface::{
     inference::{Config, Loader, OrtEngine},
     meta,
     model::{InputSpec, Model},
-    preprocess::{Form, Pixels, ScaleMethod},
+    preprocess::{Form, Pixels, Placement, ScaleMethod},
     retinaface::detector::{Detector, Engine},
 };
 
@@ -39,7 +39,8 @@ fn batch_faces(
         let (info, layout) = format(sample);
         let buffer = sample.buffer().expect("a buffer");
         meta::with_frame(buffer, &info, layout, |frame| {
-            detector.preprocess(frame, engine, item, method);
+            let placement = Placement::whole(engine.input_size());
+            detector.preprocess(frame, &placement, engine, item, method);
         })
         .expect("a frame");
     }
@@ -47,7 +48,8 @@ fn batch_faces(
     let faces = samples.iter().enumerate().map(|(item, sample)| {
         let (info, _) = format(sample);
         let size = (info.width(), info.height());
-        detector.postprocess(size, engine, item, &common::parameters(THRESHOLD));
+        let placement = Placement::whole(engine.input_size());
+        detector.postprocess(size, &placement, engine, item, &common::parameters(THRESHOLD));
         detector.faces().to_vec()
     });
     faces.collect()
@@ -142,7 +144,8 @@ fn in_both_forms(
     method: ScaleMethod,
 ) -> (Pixels, Vec<Face>, Vec<Face>) {
     let (info, layout) = format(picture);
-    let form = Pixels::least(&layout, (info.width(), info.height()), size, method);
+    let placement = Placement::whole(size);
+    let form = Pixels::least(&layout, (info.width(), info.height()), &placement, method);
     let planes = InputSpec::new(size, &model.strides());
     let pixels = InputSpec { form: Form::Pixels(form), ..planes.clone() };
     let [planes, pixels] =

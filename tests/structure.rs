@@ -9,18 +9,19 @@ use std::{
 };
 
 /// Each room of src/ and the rooms that it may use. A room is a file or a folder.
-const ROOMS: [(&str, &[&str]); 14] = [
+const ROOMS: [(&str, &[&str]); 15] = [
     ("geometry", &[]),
     ("frame", &[]),
+    ("orientation", &["geometry"]),
     ("ordered_pool", &[]),
     ("face", &["geometry"]),
-    ("preprocess", &["frame"]),
+    ("preprocess", &["frame", "orientation"]),
     ("onnx", &["preprocess"]),
     ("families", &["face", "geometry", "onnx", "preprocess"]),
-    ("retinaface", &["face", "families", "frame", "geometry", "preprocess"]),
+    ("retinaface", &["face", "families", "frame", "geometry", "orientation", "preprocess"]),
     ("model", &["families", "onnx", "preprocess"]),
     ("inference", &["families", "model", "preprocess", "retinaface"]),
-    ("gstreamer", &["face", "frame", "geometry"]),
+    ("gstreamer", &["face", "frame", "geometry", "orientation"]),
     (
         "retinafacedetect",
         &[
@@ -31,6 +32,7 @@ const ROOMS: [(&str, &[&str]); 14] = [
             "inference",
             "model",
             "ordered_pool",
+            "orientation",
             "preprocess",
             "retinaface",
         ],

@@ -4,26 +4,60 @@
 
 use std::array;
 
-use gst_video::{VideoColorRange, VideoFormat, VideoFormatInfo, VideoInfo, VideoMeta};
+use gst_video::{
+    VideoColorRange, VideoCropMeta, VideoFormat, VideoFormatInfo, VideoInfo, VideoInterlaceMode,
+    VideoMeta,
+};
 
 use crate::frame::{
-    Chroma, Colour, Component, Frame, FrameError, FrameMut, Layout, Luma, Plane, PlaneMut,
+    Chroma, Colour, Component, Frame, FrameError, FrameMut, Layout, Luma, Plane, PlaneMut, Window,
 };
 
 /// Kr and Kb of ITU-R BT.601, for caps that leave the matrix open.
 const BT601: (f64, f64) = (0.299, 0.114);
 
-/// The format is not 8 bit RGB, gray or YUV.
+/// Video whose frames cannot be read as one picture of 8 bit samples.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("unsupported format {0}: only 8 bit RGB, gray and YUV formats are supported")]
-pub struct UnsupportedFormat(VideoFormat);
+pub enum UnsupportedVideo {
+    #[error("unsupported format {0}: only 8 bit RGB, gray and YUV formats are supported")]
+    Format(VideoFormat),
+    #[error("not raw video: {0}")]
+    Caps(gst::Caps),
+    #[error(
+        "the video has several views in planes of their own (multiview-mode=separated), of which only \
+         the first would be seen: put glviewconvert before this element"
+    )]
+    Views,
+    #[error(
+        "a buffer of the video holds the lines of single fields (interlace-mode={0}): put deinterlace \
+         before this element"
+    )]
+    Fields(&'static glib::GStr),
+}
+
+/// What caps say about frames.
+pub fn parse_caps(caps: &gst::CapsRef) -> Result<(VideoInfo, Layout), UnsupportedVideo> {
+    let info = VideoInfo::from_caps(caps).map_err(|_| UnsupportedVideo::Caps(caps.to_owned()))?;
+    let views = caps.structure(0).and_then(|caps| caps.get::<&str>("multiview-mode").ok());
+    if views == Some("separated") {
+        return Err(UnsupportedVideo::Views);
+    }
+    match info.interlace_mode() {
+        VideoInterlaceMode::Progressive
+        | VideoInterlaceMode::Interleaved
+        | VideoInterlaceMode::Mixed => (),
+        fields => return Err(UnsupportedVideo::Fields(fields.to_str())),
+    }
+    let layout = Layout::try_from(&info)?;
+    Ok((info, layout))
+}
 
 impl TryFrom<&VideoInfo> for Layout {
-    type Error = UnsupportedFormat;
+    type Error = UnsupportedVideo;
 
-    fn try_from(info: &VideoInfo) -> Result<Self, UnsupportedFormat> {
+    fn try_from(info: &VideoInfo) -> Result<Self, UnsupportedVideo> {
         let format = info.format_info();
-        let unsupported = UnsupportedFormat(info.format());
+        let unsupported = UnsupportedVideo::Format(info.format());
         if format.n_components() == 0 || format.depth().iter().any(|&bits| bits != 8) {
             return Err(unsupported);
         }
@@ -66,10 +100,32 @@ pub enum MapError {
     Memory(#[from] glib::BoolError),
     #[error("the buffer's video meta describes {meta}, its caps {caps}")]
     Meta { meta: String, caps: String },
+    #[error(
+        "the buffer's crop meta cuts {} × {} pixels at {}, {} out of a picture of {} × {}",
+        .window.width, .window.height, .window.x, .window.y, .picture.0, .picture.1
+    )]
+    Crop { window: Window, picture: (u32, u32) },
     #[error("plane {plane} has rows of {row} bytes, but a stride of {stride}")]
     Stride { plane: usize, stride: i32, row: usize },
     #[error(transparent)]
     Frame(#[from] FrameError),
+}
+
+/// Width and height of the frame in `buffer`, which its `GstVideoCropMeta` may have cut out of a
+/// larger picture.
+pub fn visible_size(buffer: &gst::BufferRef, info: &VideoInfo) -> (u32, u32) {
+    let Window { width, height, .. } = window(buffer, info);
+    (width, height)
+}
+
+fn window(buffer: &gst::BufferRef, info: &VideoInfo) -> Window {
+    match buffer.meta::<VideoCropMeta>() {
+        Some(meta) => {
+            let (x, y, width, height) = meta.rect();
+            Window { x, y, width, height }
+        }
+        None => Window::whole(info.width(), info.height()),
+    }
 }
 
 /// Calls `read` with the frame in `buffer`, in place: strides and offsets come from its
@@ -80,7 +136,8 @@ pub fn with_frame<R>(
     layout: Layout,
     read: impl FnOnce(&Frame) -> R,
 ) -> Result<R, MapError> {
-    let (memories, places) = locate(buffer, info, &layout)?;
+    let window = window(buffer, info);
+    let (memories, places) = locate(buffer, info, &layout, &window)?;
     let mut maps = [None, None, None];
     match memories {
         Memories::One => maps[0] = Some(buffer.map_readable()?),
@@ -94,7 +151,7 @@ pub fn with_frame<R>(
         let data = maps[memory].as_ref().and_then(|map| map.get(offset..));
         Plane { data: data.unwrap_or_default(), stride }
     });
-    Ok(read(&Frame::new(layout, info.width(), info.height(), planes)?))
+    Ok(read(&Frame::new(layout, window, planes)?))
 }
 
 /// Calls `write` with the frame in `buffer`, in place; memory that others hold too is copied first.
@@ -106,9 +163,9 @@ pub fn with_frame_mut<R>(
 ) -> Result<R, MapError> {
     let format = info.format_info();
     let alpha = format.has_alpha().then(|| component(&format, 3));
-    let (memories, planes) = locate(buffer, info, &layout)?;
-    let frame =
-        |memories| FrameMut::new(layout, alpha, info.width(), info.height(), memories, planes);
+    let window = window(buffer, info);
+    let (memories, planes) = locate(buffer, info, &layout, &window)?;
+    let frame = |memories| FrameMut::new(layout, alpha, window, memories, planes);
     match memories {
         Memories::One => {
             let mut map = buffer.map_writable()?;
@@ -145,18 +202,29 @@ fn locate(
     buffer: &gst::BufferRef,
     info: &VideoInfo,
     layout: &Layout,
+    window: &Window,
 ) -> Result<(Memories, [PlaneMut; 3]), MapError> {
     // Of several metas GStreamer takes that with the lowest id.
     let meta = buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id());
-    let (offsets, strides) = match &meta {
+    let (offsets, strides, picture) = match &meta {
         Some(meta) => {
             check_meta(meta, info)?;
-            (meta.offset(), meta.stride())
+            (meta.offset(), meta.stride(), (meta.width(), meta.height()))
         }
-        None => (info.offset(), info.stride()),
+        None => (info.offset(), info.stride(), (info.width(), info.height())),
     };
+    let (width, height) = window.extent();
+    if width > picture.0 || height > picture.1 {
+        return Err(match buffer.meta::<VideoCropMeta>() {
+            Some(_) => MapError::Crop { window: *window, picture },
+            None => MapError::Meta {
+                meta: describe(info.format(), picture.0, picture.1),
+                caps: describe(info.format(), width, height),
+            },
+        });
+    }
     for component in &layout.components {
-        let (plane, row) = (component.plane, component.row_bytes(info.width()));
+        let (plane, row) = (component.plane, component.row_bytes(width));
         let stride = strides[plane];
         if usize::try_from(stride).ok().is_none_or(|stride| stride < row) {
             return Err(MapError::Stride { plane, stride, row });
@@ -177,20 +245,19 @@ fn locate(
     Ok((memories, planes))
 }
 
-/// What gst_video_frame_map() demands of a meta.
+/// What gst_video_frame_map() demands of a meta, beside its size.
 fn check_meta(meta: &VideoMeta, info: &VideoInfo) -> Result<(), MapError> {
-    if meta.format() == info.format()
-        && meta.n_planes() == info.n_planes()
-        && meta.width() >= info.width()
-        && meta.height() >= info.height()
-    {
+    if meta.format() == info.format() && meta.n_planes() == info.n_planes() {
         return Ok(());
     }
-    let describe = |format: VideoFormat, width, height| format!("{width}×{height} {format}");
     Err(MapError::Meta {
         meta: describe(meta.format(), meta.width(), meta.height()),
         caps: describe(info.format(), info.width(), info.height()),
     })
+}
+
+fn describe(format: VideoFormat, width: u32, height: u32) -> String {
+    format!("{width}×{height} {format}")
 }
 
 #[cfg(test)]

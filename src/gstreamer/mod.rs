@@ -2,13 +2,19 @@
 
 //! Mapped video frames, and faces as buffer metas and bus messages, read and written.
 
+mod allocation;
 #[cfg(feature = "analytics")]
 mod analytics;
 mod fields;
 mod frame;
 mod message;
+mod orientation;
 mod roi;
 
-pub use frame::{MapError, UnsupportedFormat, luma_weights, with_frame, with_frame_mut};
+pub use allocation::keep_understood_metas;
+pub use frame::{
+    MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
+};
 pub use message::{Detections, InvalidMessage};
+pub use orientation::OrientationTags;
 pub use roi::{attach, faces};

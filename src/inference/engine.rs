@@ -96,12 +96,13 @@ impl Engine for OrtEngine {
             &mut values[item * len..][..len]
         }
         let batch = self.session.spec.batch;
+        let normalisation = self.session.normalisation;
         match &mut self.input {
             Values::Planes(planes) => {
-                Input::Planes(self.session.normalisation, part(planes.values_mut(), item, batch))
+                Input::Planes(normalisation, part(planes.values_mut(), item, batch))
             }
             Values::Pixels(size, pixels) => {
-                Input::Pixels(*size, part(pixels.values_mut(), item, batch))
+                Input::Pixels(*size, normalisation, part(pixels.values_mut(), item, batch))
             }
         }
     }

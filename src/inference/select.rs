@@ -98,7 +98,7 @@ impl Loader {
                     let planes = planes.iter_mut().enumerate();
                     planes.for_each(|(index, value)| *value = f32::from(sample(index)) - 125.0);
                 }
-                Input::Pixels(_, pixels) => {
+                Input::Pixels(_, _, pixels) => {
                     let pixels = pixels.iter_mut().enumerate();
                     pixels.for_each(|(index, value)| *value = sample(index));
                 }

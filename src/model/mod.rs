@@ -21,8 +21,9 @@ use crate::{
         graph::Graph,
         messages::{DataType, GraphProto, ModelProto, ValueInfoProto},
         passes::specialise::{self, Channels, Head, Part, Wanted},
+        shapes::Shapes,
     },
-    preprocess::{Form, Normalisation},
+    preprocess::{Form, InputSizes, Normalisation},
 };
 
 pub use specialise::NotSpecialised;
@@ -42,8 +43,8 @@ pub enum ModelError {
     )]
     ExternalWeights(String),
     #[error(
-        "The network's image input must be one float tensor of the shape [1, 3, height, width], \
-         with both sizes fixed or both open, but its inputs are {0}."
+        "The network's image input must be one float tensor of the shape [1, 3, height, width], but \
+         its inputs are {0}."
     )]
     Input(String),
     #[error(
@@ -99,7 +100,7 @@ pub struct Model {
     bytes: Bytes,
     proto: ModelProto,
     input: String,
-    fixed_size: Option<(u32, u32)>,
+    sizes: InputSizes,
     recognised: Recognised,
 }
 
@@ -134,7 +135,8 @@ impl Model {
         if let Some(file) = external_weights(graph) {
             return Err(ModelError::ExternalWeights(file));
         }
-        let (input, fixed_size) = image_input(graph)?;
+        let (input, mut sizes) = image_input(graph)?;
+        let fixed_size = sizes.width.zip(sizes.height);
         let network =
             Network { proto: graph, graph: Graph::new(graph), input: &input, size: fixed_size };
         let recognised =
@@ -143,7 +145,8 @@ impl Model {
             inputs: describe(&inputs(graph)),
             outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
         })?;
-        Ok(Model { bytes, proto, input, fixed_size, recognised })
+        sizes.multiple = multiple(&network.graph, &input, &recognised);
+        Ok(Model { bytes, proto, input, sizes, recognised })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.
@@ -157,9 +160,9 @@ impl Model {
         &self.recognised.outputs
     }
 
-    /// The only width and height that the network takes, if it does not take every size.
-    pub fn fixed_size(&self) -> Option<(u32, u32)> {
-        self.fixed_size
+    /// The input sizes that the network takes.
+    pub fn sizes(&self) -> &InputSizes {
+        &self.sizes
     }
 
     /// The strides of the network's levels, in its order.
@@ -208,8 +211,8 @@ impl Model {
         input: &InputSpec,
         lanes: usize,
     ) -> Result<Specialised, NotSpecialised> {
-        if self.fixed_size.is_some_and(|size| size != input.size) {
-            return Err(NotSpecialised::FixedSize);
+        if !self.sizes.contain(input.size) {
+            return Err(NotSpecialised::OtherSize);
         }
         let anchors = self.family().anchors();
         let mut levels = Vec::new();
@@ -278,8 +281,8 @@ fn inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
     graph.input.iter().filter(|input| !weights.contains(input.name())).collect()
 }
 
-/// The name of the image input and its size, where that is fixed.
-fn image_input(graph: &GraphProto) -> Result<(String, Option<(u32, u32)>), ModelError> {
+/// The name of the image input and the sizes that it is declared to have.
+fn image_input(graph: &GraphProto) -> Result<(String, InputSizes), ModelError> {
     let inputs = inputs(graph);
     let refuse = || ModelError::Input(describe(&inputs));
     let [input] = inputs.as_slice() else {
@@ -293,15 +296,28 @@ fn image_input(graph: &GraphProto) -> Result<(String, Option<(u32, u32)>), Model
     if data_type != DataType::Float as i32 || !one_image || !three_channels {
         return Err(refuse());
     }
-    let size =
+    let side =
         |size: i64| u32::try_from(size).ok().filter(|&size| size <= MAX_SIZE).ok_or_else(refuse);
-    match (width.size(), height.size()) {
-        (None, None) => Ok((input.name().to_owned(), None)),
-        (Some(width), Some(height)) => {
-            Ok((input.name().to_owned(), Some((size(width)?, size(height)?))))
-        }
-        _ => Err(refuse()),
-    }
+    let width = width.size().map(side).transpose()?;
+    let height = height.size().map(side).transpose()?;
+    Ok((input.name().to_owned(), InputSizes { width, height, multiple: 1 }))
+}
+
+/// What the sides of the input have to be multiples of. Networks that double the size of a level and
+/// add the one below only fit together where each level is half of the one below.
+fn multiple(graph: &Graph, input: &str, recognised: &Recognised) -> u32 {
+    let largest = recognised.levels.iter().map(|level| level.stride).max().unwrap_or(1);
+    let fits = |side: u32| {
+        let shapes = Shapes::new(graph, input, vec![1, 3, side as usize, side as usize]);
+        recognised.levels.iter().all(|level| match &level.convolutions {
+            Some(HeadConvolutions { scores, boxes, .. }) => [*scores, *boxes].iter().all(|&node| {
+                graph.nodes[node].output.first().is_some_and(|name| shapes.shape(name).is_some())
+            }),
+            None => false,
+        })
+    };
+    // Where neither is known, any size is tried.
+    if fits(2 * largest) && !fits(2 * largest + 1) { largest } else { 1 }
 }
 
 /// The file that a tensor's data is in, if it is not in this one.

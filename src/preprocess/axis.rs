@@ -2,6 +2,8 @@
 
 //! Resizing in one direction: which source samples an output row or column reads.
 
+use std::ops::Range;
+
 /// How a frame is resized.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ScaleMethod {
@@ -23,7 +25,7 @@ pub struct Axis {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AxisKind {
-    /// Position x reads sample x.
+    /// Position x reads sample `near[0]` + x.
     Identity,
     /// Position x reads sample `near[x]`; all weights are 0.
     Gather,
@@ -32,21 +34,39 @@ pub enum AxisKind {
 }
 
 impl Axis {
-    /// Resizes `source` pixels to `target`, for a component of one sample for every `1 << shift`
-    /// pixels. Samples are `step` apart in `near` and `far`.
-    pub fn new(source: u32, target: u32, shift: u32, step: usize, method: ScaleMethod) -> Self {
-        if source == target || method == ScaleMethod::Nearest {
-            let pixel = |x| x * u64::from(source) / u64::from(target);
-            let near = (0..u64::from(target)).map(|x| (pixel(x) as u32 >> shift) * step as u32);
-            let identity = source == target && shift == 0;
+    /// Resizes the pixels `source` to `target`, the last of them first if `flipped`, for a component
+    /// of one sample for every `1 << shift` pixels. Samples are `step` apart in `near` and `far`.
+    pub fn new(
+        source: Range<u32>,
+        target: u32,
+        flipped: bool,
+        shift: u32,
+        step: usize,
+        method: ScaleMethod,
+    ) -> Self {
+        let len = source.end - source.start;
+        if len == target || method == ScaleMethod::Nearest {
+            let near = (0..u64::from(target)).map(|x| {
+                let pixel = (x * u64::from(len) / u64::from(target)) as u32;
+                let pixel = if flipped { source.end - 1 - pixel } else { source.start + pixel };
+                (pixel >> shift) * step as u32
+            });
+            let identity = len == target && shift == 0 && !flipped;
             let kind = if identity { AxisKind::Identity } else { AxisKind::Gather };
             return Self::exact(near.collect(), kind);
         }
-        let last = (source - 1) >> shift;
-        let ratio = f64::from(source) / f64::from(1u32 << shift) / f64::from(target);
+        // In samples from here on; positions are those of their middles.
+        let samples = |pixels: u32| f64::from(pixels) / f64::from(1u32 << shift);
+        let (first, last) = (source.start >> shift, (source.end - 1) >> shift);
+        let ratio = samples(len) / f64::from(target);
         let positions = (0..target).map(|x| {
-            let position = (f64::from(x) + 0.5) * ratio - 0.5;
-            position.clamp(0.0, f64::from(last))
+            let distance = (f64::from(x) + 0.5) * ratio;
+            let position = if flipped {
+                samples(source.end) - distance
+            } else {
+                samples(source.start) + distance
+            };
+            (position - 0.5).clamp(f64::from(first), f64::from(last))
         });
         let near = positions.clone().map(|position| position as u32 * step as u32).collect();
         let weight: Vec<_> = positions.clone().map(|position| position.fract() as f32).collect();

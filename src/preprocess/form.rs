@@ -2,8 +2,11 @@
 
 //! What a network takes as input.
 
-use super::axis::ScaleMethod;
-use crate::frame::{Colour, Component, Layout};
+use super::{axis::ScaleMethod, placement::Placement};
+use crate::{
+    frame::{Colour, Component, Layout},
+    orientation::Orientation,
+};
 
 /// The form of a network's input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,26 +31,29 @@ pub struct Pixels {
 }
 
 impl Pixels {
-    /// The form with the fewest bytes to copy for a frame of `source` (width, height) and a network
-    /// with the input size `target`: the frame's own pixels if it has packed RGB, resized only if it
-    /// has more pixels than the input.
+    /// The form with the fewest bytes to copy for a frame of the width and height `source`: the
+    /// frame's own pixels if it is upright and has packed RGB, resized only if it has more pixels than
+    /// the input, or leaves a part of it free.
     pub fn least(
         layout: &Layout,
         source: (u32, u32),
-        target: (u32, u32),
+        placement: &Placement,
         method: ScaleMethod,
     ) -> Self {
+        let Placement { orientation, picture, input } = *placement;
         let count = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
-        let size = if count(target) < count(source) { target } else { source };
+        let upright = orientation.turn(source);
+        let resized = picture != input || count(input) < count(upright);
+        let size = if resized { input } else { upright };
         // One form, and one network, whatever the method, where there is nothing to resize.
-        let method = if size == target { ScaleMethod::default() } else { method };
+        let method = if size == input { ScaleMethod::default() } else { method };
         let [red, green, blue] = layout.components;
-        match packed(layout) {
-            Some(_) if size == source => {
-                let order = [blue.offset, green.offset, red.offset];
-                Self { size, channels: red.step, order, method }
-            }
-            _ => Self { size, channels: 3, order: [0, 1, 2], method },
+        let own = size == source && picture == input && orientation == Orientation::Identity;
+        if own && packed(layout).is_some() {
+            let order = [blue.offset, green.offset, red.offset];
+            Self { size, channels: red.step, order, method }
+        } else {
+            Self { size, channels: 3, order: [0, 1, 2], method }
         }
     }
 }

@@ -240,6 +240,15 @@ pub fn interleave(blue: &[f32], green: &[f32], red: &[f32], out: &mut [u8]) {
     }
 }
 
+/// Writes `rows`, each of `width` values, as columns of `out`, whose rows are `stride` apart.
+pub fn transpose(rows: &[f32], width: usize, out: &mut [f32], stride: usize) {
+    for (x, out) in out.chunks_mut(stride).take(width).enumerate() {
+        for (out, row) in out.iter_mut().zip(rows.chunks_exact(width)) {
+            *out = row[x];
+        }
+    }
+}
+
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
 pub fn multiply(row: &mut [f32], factor: f32) {
     for value in row {

@@ -9,63 +9,72 @@ use super::{
     form::packed,
     kernels::{
         copy, gather, gather_pixels, gray_to_bgr, interleave, interpolate_columns,
-        interpolate_pixels, interpolate_rows, multiply, prefetch, yuv_to_bgr,
+        interpolate_pixels, interpolate_rows, multiply, prefetch, transpose, yuv_to_bgr,
     },
     normalisation::{ChannelOrder, Normalisation},
+    placement::Placement,
 };
-use crate::frame::{Colour, Component, Frame, Layout};
+use crate::frame::{Colour, Component, Frame, Layout, Window};
 
 /// How many output rows ahead their source rows are prefetched.
 const ROWS_AHEAD: usize = 2;
+
+/// How many rows are put together where they become columns: a cache line of floats.
+const TILE: usize = 16;
 
 /// Fills network inputs from frames of one layout and size.
 #[derive(Debug)]
 pub struct Preprocessor {
     layout: Layout,
-    source: (u32, u32),
-    target: (u32, u32),
+    window: Window,
+    placement: Placement,
     method: ScaleMethod,
     normalisation: Normalisation,
-    /// Per component.
+    /// Per component. Rows and columns are the frame's as it is stored.
     columns: [Axis; 3],
     rows: [Axis; 3],
-    /// The components in the order of their bytes, if they are packed RGB and to be resized.
+    /// The components in the order of their bytes, if they are packed RGB and not just copied.
     packed: Option<[usize; 3]>,
     /// One component between two source rows.
     interpolated: Vec<f32>,
     /// One output row of each component.
     samples: [Vec<f32>; 3],
-    /// One output row of blue, green and red, before it is interleaved.
-    planes: [Vec<f32>; 3],
+    /// Output rows of blue, green and red, before they are interleaved or become columns.
+    tile: [Vec<f32>; 3],
 }
 
 impl Preprocessor {
-    /// For frames of `layout` and the size `source`, resized to `target` (width, height; all at least
-    /// 1).
+    /// For frames of `layout` that are such a window of their picture.
     pub fn new(
         layout: Layout,
-        source: (u32, u32),
-        target: (u32, u32),
+        window: Window,
+        placement: Placement,
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> Self {
-        let columns =
-            layout.components.map(|c| Axis::new(source.0, target.0, c.x_shift, c.step, method));
-        let rows = layout.components.map(|c| Axis::new(source.1, target.1, c.y_shift, 1, method));
-        let samples = layout.components.map(|_| vec![0.0; target.0 as usize]);
-        let packed = packed(&layout).filter(|_| source != target);
+        let Placement { orientation, picture, .. } = placement;
+        let (width, height) = orientation.turn(picture);
+        let (end_x, end_y) = window.extent();
+        let (flipped_x, flipped_y) = (orientation.is_flipped_x(), orientation.is_flipped_y());
+        let columns = layout
+            .components
+            .map(|c| Axis::new(window.x..end_x, width, flipped_x, c.x_shift, c.step, method));
+        let rows = layout
+            .components
+            .map(|c| Axis::new(window.y..end_y, height, flipped_y, c.y_shift, 1, method));
+        let copied = [&columns[0], &rows[0]].iter().all(|axis| axis.kind == AxisKind::Identity);
         Self {
             layout,
-            source,
-            target,
+            window,
+            placement,
             method,
             normalisation,
+            packed: packed(&layout).filter(|_| !copied),
+            interpolated: Vec::new(),
+            samples: layout.components.map(|_| vec![0.0; width as usize]),
+            tile: Default::default(),
             columns,
             rows,
-            packed,
-            interpolated: Vec::new(),
-            samples,
-            planes: Default::default(),
         }
     }
 
@@ -73,23 +82,24 @@ impl Preprocessor {
     pub fn fits(
         &self,
         frame: &Frame,
-        target: (u32, u32),
+        placement: &Placement,
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> bool {
         self.layout == *frame.layout()
-            && self.source == (frame.width(), frame.height())
-            && self.target == target
+            && self.window == *frame.window()
+            && self.placement == *placement
             && self.method == method
             && self.normalisation == normalisation
     }
 
-    /// Writes the planar input `[3, height, width]`, normalised.
+    /// Writes the planar input `[3, height, width]`, normalised; 0, the mean, beside the picture.
     ///
     /// # Panics
     /// If `input` has another length, or the frame is not what the preprocessor was made for.
     pub fn fill(&mut self, frame: &Frame, input: &mut [f32]) {
-        let (width, height) = (self.target.0 as usize, self.target.1 as usize);
+        let (width, height) = size(self.placement.input);
+        let (columns, rows) = size(self.placement.picture);
         assert_eq!(input.len(), 3 * width * height, "the input is [3, height, width]");
         self.assert_fits(frame);
         let Normalisation { scale, order, .. } = self.normalisation;
@@ -99,60 +109,115 @@ impl Preprocessor {
             ChannelOrder::Bgr => (first, last),
             ChannelOrder::Rgb => (last, first),
         };
-        let rows = blue
-            .chunks_exact_mut(width)
-            .zip(green.chunks_exact_mut(width))
-            .zip(red.chunks_exact_mut(width));
-        for (y, ((blue, green), red)) in rows.enumerate() {
-            self.row(frame, y, [&mut *blue, &mut *green, &mut *red]);
-            if scale != 1.0 {
-                for row in [blue, green, red] {
-                    multiply(row, scale);
+        if self.placement.orientation.is_transposed() {
+            let mut tile = std::mem::take(&mut self.tile);
+            for left in (0..columns).step_by(TILE) {
+                let count = TILE.min(columns - left);
+                for plane in &mut tile {
+                    plane.resize(count * rows, 0.0);
                 }
+                for column in 0..count {
+                    let row = tile.each_mut().map(|plane| &mut plane[column * rows..][..rows]);
+                    self.row(frame, left + column, row);
+                }
+                for (tile, plane) in tile.iter_mut().zip([&mut *blue, &mut *green, &mut *red]) {
+                    if scale != 1.0 {
+                        multiply(tile, scale);
+                    }
+                    transpose(tile, rows, &mut plane[left..], width);
+                }
+            }
+            self.tile = tile;
+        } else {
+            let planes = blue
+                .chunks_exact_mut(width)
+                .zip(green.chunks_exact_mut(width))
+                .zip(red.chunks_exact_mut(width));
+            for (y, ((blue, green), red)) in planes.take(rows).enumerate() {
+                let [blue, green, red] = [blue, green, red].map(|row| &mut row[..columns]);
+                self.row(frame, y, [&mut *blue, &mut *green, &mut *red]);
+                if scale != 1.0 {
+                    for row in [blue, green, red] {
+                        multiply(row, scale);
+                    }
+                }
+            }
+        }
+        if self.placement.picture != self.placement.input {
+            for plane in input.chunks_exact_mut(width * height) {
+                let (picture, below) = plane.split_at_mut(width * rows);
+                picture.chunks_exact_mut(width).for_each(|row| row[columns..].fill(0.0));
+                below.fill(0.0);
             }
         }
     }
 
-    /// Writes packed pixels, `[height, width, channels]`: the frame's own where it has packed RGB of
-    /// the target's size, otherwise 3 channels: blue, green, red. The preprocessor must be made without
-    /// normalisation, which is the network's.
+    /// Writes packed pixels, `[height, width, channels]`: the frame's own where it is upright, of the
+    /// input's size and packed RGB, otherwise 3 channels: blue, green, red; `padding` beside the
+    /// picture. The preprocessor must be made without normalisation, which is the network's.
     ///
     /// # Panics
     /// If `pixels` has another length, or the frame is not what the preprocessor was made for.
-    pub fn fill_pixels(&mut self, frame: &Frame, pixels: &mut [u8]) {
+    pub fn fill_pixels(&mut self, frame: &Frame, pixels: &mut [u8], padding: [u8; 3]) {
         self.assert_fits(frame);
-        let (width, height) = (self.target.0 as usize, self.target.1 as usize);
-        if self.source == self.target && packed(&self.layout).is_some() {
-            let whole = Component { offset: 0, ..self.layout.components[0] };
-            let bytes = width * whole.step;
+        let (width, height) = size(self.placement.input);
+        let (columns, rows) = size(self.placement.picture);
+        let whole = Placement::whole((self.window.width, self.window.height));
+        if self.placement == whole && packed(&self.layout).is_some() {
+            let pixel = Component { offset: 0, ..self.layout.components[0] };
+            let bytes = width * pixel.step;
             assert_eq!(pixels.len(), bytes * height, "the pixels are [height, width, channels]");
             for (y, pixels) in pixels.chunks_exact_mut(bytes).enumerate() {
                 // The last row may end with its last sample, before the padding byte of a pixel.
-                let row = frame.row(&whole, y);
+                let row = frame.row(&pixel, self.window.y as usize + y);
+                let row = &row[self.window.x as usize * pixel.step..];
                 let len = row.len().min(bytes);
                 pixels[..len].copy_from_slice(&row[..len]);
             }
             return;
         }
         assert_eq!(pixels.len(), 3 * width * height, "the pixels are [height, width, 3]");
-        let mut planes = std::mem::take(&mut self.planes);
-        for plane in &mut planes {
-            plane.resize(width, 0.0);
+        let mut tile = std::mem::take(&mut self.tile);
+        if self.placement.orientation.is_transposed() {
+            // Rows of the frame become columns.
+            for plane in &mut tile {
+                plane.resize(rows, 0.0);
+            }
+            let mut column = vec![0; 3 * rows];
+            for x in 0..columns {
+                let [blue, green, red] = &mut tile;
+                self.row(frame, x, [&mut *blue, &mut *green, &mut *red]);
+                interleave(blue, green, red, &mut column);
+                let pixels = pixels.chunks_exact_mut(3 * width);
+                for (row, pixel) in pixels.zip(column.as_chunks::<3>().0) {
+                    row[3 * x..][..3].copy_from_slice(pixel);
+                }
+            }
+        } else {
+            for plane in &mut tile {
+                plane.resize(columns, 0.0);
+            }
+            for (y, pixels) in pixels.chunks_exact_mut(3 * width).take(rows).enumerate() {
+                let [blue, green, red] = &mut tile;
+                self.row(frame, y, [&mut *blue, &mut *green, &mut *red]);
+                interleave(blue, green, red, &mut pixels[..3 * columns]);
+            }
         }
-        for (y, pixels) in pixels.chunks_exact_mut(3 * width).enumerate() {
-            let [blue, green, red] = &mut planes;
-            self.row(frame, y, [blue, green, red]);
-            interleave(blue, green, red, pixels);
+        self.tile = tile;
+        if self.placement.picture != self.placement.input {
+            for (y, row) in pixels.chunks_exact_mut(3 * width).enumerate() {
+                let free = if y < rows { &mut row[3 * columns..] } else { row };
+                free.as_chunks_mut::<3>().0.fill(padding);
+            }
         }
-        self.planes = planes;
     }
 
     fn assert_fits(&self, frame: &Frame) {
-        let fits = self.fits(frame, self.target, self.method, self.normalisation);
+        let fits = self.fits(frame, &self.placement, self.method, self.normalisation);
         assert!(fits, "the preprocessor was made for other frames");
     }
 
-    /// Output row `y`.
+    /// Output row `y` of the frame as it is stored.
     fn row(&mut self, frame: &Frame, y: usize, [blue, green, red]: [&mut [f32]; 3]) {
         let mean = self.normalisation.mean;
         self.prefetch(frame, y + ROWS_AHEAD);
@@ -177,21 +242,21 @@ impl Preprocessor {
         }
     }
 
-    /// Prefetches the source rows of output row `y`. The processor's own prefetcher follows only rows
-    /// that are read without gaps.
+    /// Prefetches the source rows of output row `y` of the frame as it is stored. The processor's own
+    /// prefetcher follows only rows that are read without gaps.
     fn prefetch(&self, frame: &Frame, y: usize) {
-        if y >= self.target.1 as usize {
-            return;
-        }
         let mut fetched = None;
         for (component, axis) in self.layout.components.iter().zip(&self.rows) {
+            if y >= axis.near.len() {
+                return;
+            }
             let (near, far, _) = axis.rows(y);
             let place = Some((component.plane, near));
             if axis.kind == AxisKind::Identity || place == fetched {
                 continue;
             }
             fetched = place;
-            let used = used_bytes(component, self.source.0);
+            let used = used_bytes(component, &self.window);
             prefetch(&frame.row(component, near)[used.clone()]);
             if far != near {
                 prefetch(&frame.row(component, far)[used]);
@@ -241,13 +306,13 @@ impl Preprocessor {
         let (near, far, weight) = self.rows[index].rows(y);
         let row = frame.row(component, near);
         if weight != 0.0 {
-            let used = used_bytes(component, self.source.0);
+            let used = used_bytes(component, &self.window);
             let far = &frame.row(component, far)[used.clone()];
             self.interpolated.resize(used.end, 0.0);
-            interpolate_rows(&row[used], far, weight, &mut self.interpolated);
+            interpolate_rows(&row[used.clone()], far, weight, &mut self.interpolated[used]);
             resize_row(&self.interpolated, columns, mean, out);
         } else if columns.kind == AxisKind::Identity {
-            copy(row, component.step, mean, out);
+            copy(&row[columns.near[0] as usize..], component.step, mean, out);
         } else {
             resize_row(row, columns, mean, out);
         }
@@ -263,7 +328,12 @@ fn resize_row<T: Copy + Into<f32>>(row: &[T], columns: &Axis, mean: f32, out: &m
     }
 }
 
-/// The bytes of a row from the component's first sample to its last.
-fn used_bytes(component: &Component, width: u32) -> Range<usize> {
-    0..component.row_bytes(width) - component.offset
+/// The bytes of a row from the component's first sample in the window to its last.
+fn used_bytes(component: &Component, window: &Window) -> Range<usize> {
+    let first = (window.x >> component.x_shift) as usize * component.step;
+    first..component.row_bytes(window.extent().0) - component.offset
+}
+
+fn size((width, height): (u32, u32)) -> (usize, usize) {
+    (width as usize, height as usize)
 }

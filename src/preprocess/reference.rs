@@ -3,8 +3,11 @@
 //! Preprocessing one pixel at a time, in f64, from the definitions alone: what the kernels are
 //! compared with.
 
-use super::{ChannelOrder, Normalisation, ScaleMethod};
-use crate::frame::{Chroma, Colour, Component, Frame, FrameError, Layout, Luma, Plane};
+use super::{ChannelOrder, Normalisation, Placement, ScaleMethod};
+use crate::{
+    frame::{Chroma, Colour, Component, Frame, FrameError, Layout, Luma, Plane, Window},
+    orientation::Orientation,
+};
 
 /// What the components are, in the terms of the standards.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,8 +22,8 @@ pub enum Meaning {
 pub struct Picture {
     pub components: [Component; 3],
     pub meaning: Meaning,
-    /// Width and height.
-    pub size: (u32, u32),
+    /// What counts of the planes.
+    pub window: Window,
     /// Bytes and stride.
     pub planes: [(Vec<u8>, usize); 3],
 }
@@ -40,7 +43,7 @@ impl Picture {
 
     pub fn frame(&self) -> Result<Frame<'_>, FrameError> {
         let planes = self.planes.each_ref().map(|(data, stride)| Plane { data, stride: *stride });
-        Frame::new(self.layout(), self.size.0, self.size.1, planes)
+        Frame::new(self.layout(), self.window, planes)
     }
 
     /// The sample in a column and row of the component's own; `None` outside its plane.
@@ -54,20 +57,43 @@ impl Picture {
     pub fn is_complete(&self) -> bool {
         (0..3).all(|index| {
             let Component { x_shift, y_shift, .. } = self.components[index];
-            let rows = 0..self.size.1;
-            rows.flat_map(|y| (0..self.size.0).map(move |x| (x >> x_shift, y >> y_shift)))
+            let rows = 0..self.window.y + self.window.height;
+            let columns = 0..self.window.x + self.window.width;
+            rows.flat_map(|y| columns.clone().map(move |x| (x >> x_shift, y >> y_shift)))
                 .all(|(column, row)| self.sample(index, column, row).is_some())
         })
     }
 
-    /// Blue, green and red, 0 to 255, of every pixel of the picture resized to `target`, row by
-    /// row.
-    pub fn resized(&self, target: (u32, u32), method: ScaleMethod) -> Vec<[f64; 3]> {
+    /// Blue, green and red, 0 to 255, of every pixel of the picture turned upright and resized to
+    /// `target`, row by row.
+    pub fn resized(
+        &self,
+        orientation: Orientation,
+        target: (u32, u32),
+        method: ScaleMethod,
+    ) -> Vec<[f64; 3]> {
+        // What turning upright does to columns and rows of the stored picture.
+        use Orientation::*;
+        let (swapped, right_to_left, bottom_to_top) = match orientation {
+            Identity => (false, false, false),
+            FlipHorizontal => (false, true, false),
+            FlipVertical => (false, false, true),
+            Rotate180 => (false, true, true),
+            Transpose => (true, false, false),
+            // The stored left column, from bottom to top, is the upper row.
+            Rotate90 => (true, false, true),
+            // The stored right column, from top to bottom, is the upper row.
+            Rotate270 => (true, true, false),
+            Transverse => (true, true, true),
+        };
+        let (across, down) = if swapped { (target.1, target.0) } else { target };
+        let Window { x, y, width, height } = self.window;
         let taps = self.components.map(|Component { x_shift, y_shift, .. }| {
-            let columns = taps(self.size.0, target.0, x_shift, method);
-            (columns, taps(self.size.1, target.1, y_shift, method))
+            let columns = taps(x, width, right_to_left, across, x_shift, method);
+            (columns, taps(y, height, bottom_to_top, down, y_shift, method))
         });
         let value = |index: usize, x: usize, y: usize| -> f64 {
+            let (x, y) = if swapped { (y, x) } else { (x, y) };
             let (columns, rows) = (&taps[index].0[x], &taps[index].1[y]);
             let weighted = rows.iter().flat_map(|&(row, row_weight)| {
                 columns.iter().map(move |&(column, weight)| {
@@ -86,38 +112,62 @@ impl Picture {
     /// The network's input `[3, height, width]`.
     pub fn input(
         &self,
-        target: (u32, u32),
+        placement: &Placement,
         method: ScaleMethod,
         Normalisation { mean, scale, order }: Normalisation,
     ) -> Vec<f64> {
-        let pixels = self.resized(target, method);
+        let (width, height) = placement.picture;
+        let pixels = self.resized(placement.orientation, placement.picture, method);
         let channels = match order {
             ChannelOrder::Bgr => [0, 1, 2],
             ChannelOrder::Rgb => [2, 1, 0],
         };
-        let plane = |channel: usize| {
-            let value = move |pixel: &[f64; 3]| {
-                (pixel[channel] - f64::from(mean[channel])) * f64::from(scale)
-            };
-            pixels.iter().map(value)
-        };
-        channels.into_iter().flat_map(plane).collect()
+        let mut input = Vec::new();
+        for channel in channels {
+            for (y, x) in
+                (0..placement.input.1).flat_map(|y| (0..placement.input.0).map(move |x| (y, x)))
+            {
+                let mean = f64::from(mean[channel]);
+                let value = if x < width && y < height {
+                    pixels[(y * width + x) as usize][channel]
+                } else {
+                    mean
+                };
+                input.push((value - mean) * f64::from(scale));
+            }
+        }
+        input
     }
 }
 
-/// The samples that each of `target` positions is made of, and their weights. `source` counts
-/// pixels, of which a subsampled component has one sample for every `1 << shift`.
-fn taps(source: u32, target: u32, shift: u32, method: ScaleMethod) -> Vec<Vec<(u32, f64)>> {
-    let samples = source.div_ceil(1 << shift);
+/// The samples that each of `target` positions is made of, and their weights. `first` and `len` count
+/// pixels, of which a subsampled component has one sample for every `1 << shift`; `backwards`, the
+/// last of them comes first.
+fn taps(
+    first: u32,
+    len: u32,
+    backwards: bool,
+    target: u32,
+    shift: u32,
+    method: ScaleMethod,
+) -> Vec<Vec<(u32, f64)>> {
+    let last = first + len - 1;
     let at = |x: u32| {
-        if source == target || method == ScaleMethod::Nearest {
-            return vec![((x * source / target) >> shift, 1.0)];
+        if len == target || method == ScaleMethod::Nearest {
+            let pixel = x * len / target;
+            let pixel = if backwards { last - pixel } else { first + pixel };
+            return vec![(pixel >> shift, 1.0)];
         }
-        // Centres of source and target aligned, in samples of the component; the edge is repeated.
-        let position = (f64::from(x) + 0.5) * f64::from(source) / f64::from(target << shift) - 0.5;
-        let position = position.clamp(0.0, f64::from(samples - 1));
+        // Centres of source and target aligned, in pixels, then in samples of the component; the edge
+        // is repeated.
+        let distance = (f64::from(x) + 0.5) * f64::from(len) / f64::from(target);
+        let edge = if backwards { f64::from(last + 1) } else { f64::from(first) };
+        let pixel = if backwards { edge - distance } else { edge + distance };
+        let position = pixel / f64::from(1 << shift) - 0.5;
+        let samples = (first >> shift)..=(last >> shift);
+        let position = position.clamp(f64::from(*samples.start()), f64::from(*samples.end()));
         // Linear interpolation: a triangle of half-width 1 around the position.
-        (0..samples)
+        samples
             .map(|sample| (sample, 1.0 - (position - f64::from(sample)).abs()))
             .filter(|&(_, weight)| weight > 0.0)
             .collect()

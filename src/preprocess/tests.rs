@@ -3,10 +3,13 @@
 use proptest::prelude::*;
 
 use super::{
-    ChannelOrder, Normalisation, Pixels, Preprocessor, ScaleMethod,
+    ChannelOrder, Normalisation, Pixels, Placement, Preprocessor, ScaleMethod,
     reference::{Meaning, Picture},
 };
-use crate::frame::{Component, FrameError};
+use crate::{
+    frame::{Component, FrameError, Window},
+    orientation::Orientation,
+};
 
 /// The kernels compute in f32. Up to the clamp they add and multiply at most ten times, values below
 /// 1024 whose roundings are at most 2⁻¹⁵ each: less than 4e-4 together.
@@ -87,11 +90,12 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 fn picture(
     components: [Component; 3],
     meaning: Meaning,
-    size: (u32, u32),
+    window: Window,
     padding: [isize; 3],
     extra: [isize; 3],
     seed: u64,
 ) -> Picture {
+    let size = window.extent();
     let planes = [0, 1, 2].map(|plane| {
         let of_plane = || components.iter().filter(move |c| c.plane == plane);
         let row = |c: &Component| c.offset + ((size.0 as usize - 1) >> c.x_shift) * c.step + 1;
@@ -100,7 +104,18 @@ fn picture(
         let len = of_plane().map(last).max().unwrap_or(0);
         (noise(seed + plane as u64, len.saturating_add_signed(extra[plane])), stride)
     });
-    Picture { components, meaning, size, planes }
+    Picture { components, meaning, window, planes }
+}
+
+/// Half of them whole pictures.
+fn window() -> impl Strategy<Value = Window> {
+    let origin = prop_oneof![Just((0, 0)), (0u32..9, 0u32..9)];
+    (origin, 1u32..=70, 1u32..=70).prop_map(|((x, y), width, height)| Window {
+        x,
+        y,
+        width,
+        height,
+    })
 }
 
 fn standard() -> impl Strategy<Value = ((f64, f64), bool)> {
@@ -112,14 +127,14 @@ fn of_a_format(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture> 
     (
         prop::sample::select(FORMATS.to_vec()),
         standard(),
-        (1u32..=70, 1u32..=70),
+        window(),
         prop::array::uniform3(0isize..9),
         prop::array::uniform3(extra),
         any::<u32>(),
     )
-        .prop_map(|((_, kind, places), (weights, full), size, padding, extra, seed)| {
+        .prop_map(|((_, kind, places), (weights, full), window, padding, extra, seed)| {
             let meaning = meaning(kind, weights, full);
-            picture(places.map(component), meaning, size, padding, extra, seed.into())
+            picture(places.map(component), meaning, window, padding, extra, seed.into())
         })
 }
 
@@ -130,28 +145,38 @@ fn of_any_layout(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture
     (
         prop::array::uniform3(place),
         (kind, standard()),
-        (1u32..=70, 1u32..=70),
+        window(),
         prop::array::uniform3(-80isize..9),
         prop::array::uniform3(extra),
         any::<u32>(),
     )
-        .prop_map(|(places, (kind, (weights, full)), size, padding, extra, seed)| {
+        .prop_map(|(places, (kind, (weights, full)), window, padding, extra, seed)| {
             let mut components = places.map(component);
             if let Kind::Gray = kind {
                 components = [components[0]; 3];
             }
             let meaning = meaning(kind, weights, full);
-            picture(components, meaning, size, padding, extra, seed.into())
+            picture(components, meaning, window, padding, extra, seed.into())
         })
 }
 
-/// Sizes to resize to: another, the same, or the same in one direction.
-fn target(size: (u32, u32), other: (u32, u32), kept: (bool, bool)) -> (u32, u32) {
-    (if kept.0 { size.0 } else { other.0 }, if kept.1 { size.1 } else { other.1 })
+/// How a picture is to be put into an input, whatever its size: an orientation, the size to resize to,
+/// and in which directions that is the picture's own; padding to the right and below.
+type Wanted = (Orientation, (u32, u32), (bool, bool), (u32, u32));
+
+fn wanted() -> impl Strategy<Value = Wanted> {
+    (
+        prop::sample::select(Orientation::ALL.to_vec()),
+        (1u32..=70, 1u32..=70),
+        any::<(bool, bool)>(),
+        prop_oneof![Just((0, 0)), (0u32..20, 0u32..20)],
+    )
 }
 
-fn targets() -> impl Strategy<Value = ((u32, u32), (bool, bool))> {
-    ((1u32..=70, 1u32..=70), any::<(bool, bool)>())
+fn placement(window: &Window, (orientation, other, kept, free): Wanted) -> Placement {
+    let own = orientation.turn((window.width, window.height));
+    let picture = (if kept.0 { own.0 } else { other.0 }, if kept.1 { own.1 } else { other.1 });
+    Placement { orientation, picture, input: (picture.0 + free.0, picture.1 + free.1) }
 }
 
 fn method() -> impl Strategy<Value = ScaleMethod> {
@@ -168,38 +193,54 @@ fn normalisation() -> impl Strategy<Value = Normalisation> {
 /// What [`Preprocessor::fill`] writes.
 fn filled(
     picture: &Picture,
-    target: (u32, u32),
+    placement: Placement,
     method: ScaleMethod,
     normalisation: Normalisation,
 ) -> Vec<f32> {
     let mut preprocessor =
-        Preprocessor::new(picture.layout(), picture.size, target, method, normalisation);
-    let mut input = vec![f32::NAN; 3 * (target.0 * target.1) as usize];
+        Preprocessor::new(picture.layout(), picture.window, placement, method, normalisation);
+    let mut input = vec![f32::NAN; 3 * (placement.input.0 * placement.input.1) as usize];
     preprocessor.fill(&picture.frame().unwrap(), &mut input);
     input
 }
 
+const PADDING: [u8; 3] = [104, 117, 123];
+
 /// Whether `fill` and `fill_pixels` write what the reference computes.
 fn check(
     picture: &Picture,
-    target: (u32, u32),
+    placement: Placement,
     method: ScaleMethod,
     normalisation: Normalisation,
 ) -> Result<(), TestCaseError> {
-    let input = filled(picture, target, method, normalisation);
-    let expected = picture.input(target, method, normalisation);
+    let input = filled(picture, placement, method, normalisation);
+    let expected = picture.input(&placement, method, normalisation);
+    prop_assert_eq!(input.len(), expected.len());
     for (i, (&value, expected)) in input.iter().zip(&expected).enumerate() {
         prop_assert!((f64::from(value) - expected).abs() < TOLERANCE, "{i}: {value}, {expected}");
     }
 
+    let source = (picture.window.width, picture.window.height);
     let Pixels { size, channels, order, .. } =
-        Pixels::least(&picture.layout(), picture.size, target, method);
-    let mut pixels = vec![0; (size.0 * size.1) as usize * channels];
+        Pixels::least(&picture.layout(), source, &placement, method);
+    let placement = if size == placement.input {
+        placement
+    } else {
+        Placement { picture: size, input: size, ..placement }
+    };
+    let mut pixels = vec![1; (size.0 * size.1) as usize * channels];
     let mut preprocessor =
-        Preprocessor::new(picture.layout(), picture.size, size, method, Normalisation::NONE);
-    preprocessor.fill_pixels(&picture.frame().unwrap(), &mut pixels);
-    let expected = picture.resized(size, method);
-    for (i, (pixel, expected)) in pixels.chunks_exact(channels).zip(expected).enumerate() {
+        Preprocessor::new(picture.layout(), picture.window, placement, method, Normalisation::NONE);
+    preprocessor.fill_pixels(&picture.frame().unwrap(), &mut pixels, PADDING);
+    let resized = picture.resized(placement.orientation, placement.picture, method);
+    for (i, pixel) in pixels.chunks_exact(channels).enumerate() {
+        let (x, y) = (i as u32 % size.0, i as u32 / size.0);
+        let (width, height) = placement.picture;
+        let expected = if x < width && y < height {
+            resized[(y * width + x) as usize]
+        } else {
+            PADDING.map(f64::from)
+        };
         for (at, expected) in order.into_iter().zip(expected) {
             // The nearest byte, either of two where the value is halfway.
             let error = (f64::from(pixel[at]) - expected).abs();
@@ -213,25 +254,25 @@ proptest! {
     #[test]
     fn formats_equal_the_reference(
         picture in of_a_format(0..9),
-        (other, kept) in targets(),
+        wanted in wanted(),
         method in method(),
         normalisation in normalisation(),
     ) {
-        check(&picture, target(picture.size, other, kept), method, normalisation)?;
+        check(&picture, placement(&picture.window, wanted), method, normalisation)?;
     }
 
     /// No layout leads out of the planes, and no other reason makes a frame invalid.
     #[test]
     fn a_frame_is_valid_when_every_sample_is_inside(
         picture in of_any_layout(-3..3),
-        (other, kept) in targets(),
+        wanted in wanted(),
         method in method(),
         normalisation in normalisation(),
     ) {
         match picture.frame() {
             Ok(_) => {
                 prop_assert!(picture.is_complete());
-                check(&picture, target(picture.size, other, kept), method, normalisation)?;
+                check(&picture, placement(&picture.window, wanted), method, normalisation)?;
             }
             Err(error) => {
                 prop_assert!(!picture.is_complete());
@@ -252,9 +293,14 @@ fn every_format_equals_the_reference() {
         for (size, target) in sizes {
             for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
                 let meaning = meaning(kind, BT601, false);
-                let picture = picture(places.map(component), meaning, size, [0; 3], [0; 3], 1);
-                check(&picture, target, method, normalisation)
-                    .unwrap_or_else(|error| panic!("{name} {size:?} to {target:?}: {error}"));
+                let window = Window::whole(size.0, size.1);
+                let picture = picture(places.map(component), meaning, window, [0; 3], [0; 3], 1);
+                for orientation in Orientation::ALL {
+                    let target = orientation.turn(target);
+                    let placement = Placement { orientation, ..Placement::whole(target) };
+                    check(&picture, placement, method, normalisation)
+                        .unwrap_or_else(|error| panic!("{name} {size:?} to {target:?}: {error}"));
+                }
             }
         }
     }
@@ -265,10 +311,10 @@ fn resized_row(row: &[u8], target: u32, method: ScaleMethod) -> Vec<f32> {
     let picture = Picture {
         components: [component((0, 0, 1, 0, 0)); 3],
         meaning: Meaning::Gray { full_range: true },
-        size: (row.len() as u32, 1),
+        window: Window::whole(row.len() as u32, 1),
         planes: [(row.to_vec(), row.len()), (Vec::new(), 0), (Vec::new(), 0)],
     };
-    let mut input = filled(&picture, (target, 1), method, Normalisation::NONE);
+    let mut input = filled(&picture, Placement::whole((target, 1)), method, Normalisation::NONE);
     input.truncate(target as usize);
     input
 }
@@ -295,13 +341,13 @@ fn converted(yuv: [u8; 3], weights: (f64, f64), full_range: bool) -> [f32; 3] {
     let picture = Picture {
         components: [0, 1, 2].map(|plane| component((plane, 0, 1, 0, 0))),
         meaning: meaning(Kind::Yuv, weights, full_range),
-        size: (1, 1),
+        window: Window::whole(1, 1),
         planes: yuv.map(|sample| (vec![sample], 1)),
     };
     let order = ChannelOrder::Rgb;
     let input = filled(
         &picture,
-        (1, 1),
+        Placement::whole((1, 1)),
         ScaleMethod::Bilinear,
         Normalisation { order, ..Normalisation::NONE },
     );
@@ -349,12 +395,12 @@ fn normalisation_subtracts_then_scales() {
     let picture = Picture {
         components: rgb(2, 1, 0, 3).map(component),
         meaning: Meaning::Rgb,
-        size: (1, 1),
+        window: Window::whole(1, 1),
         planes: [(vec![10, 20, 30], 3), (Vec::new(), 0), (Vec::new(), 0)],
     };
     let mut normalisation =
         Normalisation { mean: [1.0, 2.0, 3.0], scale: 0.5, order: ChannelOrder::Rgb };
-    let size = (1, 1);
+    let size = Placement::whole((1, 1));
     assert_eq!(filled(&picture, size, ScaleMethod::Bilinear, normalisation), [13.5, 9.0, 4.5]);
     normalisation.order = ChannelOrder::Bgr;
     assert_eq!(filled(&picture, size, ScaleMethod::Bilinear, normalisation), [4.5, 9.0, 13.5]);
@@ -362,9 +408,11 @@ fn normalisation_subtracts_then_scales() {
 
 /// Pixels of the size (4, 3), in `places`, towards `target`: their size, channels and order.
 fn least(kind: Kind, places: [Place; 3], target: (u32, u32)) -> ((u32, u32), usize, [usize; 3]) {
-    let picture =
-        picture(places.map(component), meaning(kind, BT601, false), (4, 3), [0; 3], [0; 3], 1);
-    let pixels = Pixels::least(&picture.layout(), (4, 3), target, ScaleMethod::Nearest);
+    let window = Window::whole(4, 3);
+    let meaning = meaning(kind, BT601, false);
+    let picture = picture(places.map(component), meaning, window, [0; 3], [0; 3], 1);
+    let placement = Placement::whole(target);
+    let pixels = Pixels::least(&picture.layout(), (4, 3), &placement, ScaleMethod::Nearest);
     // One form where nothing is left to resize.
     let left = if pixels.size == target { ScaleMethod::default() } else { ScaleMethod::Nearest };
     assert_eq!(pixels.method, left);
@@ -403,37 +451,64 @@ fn the_fewest_pixels_that_hold_the_frame() {
     assert_eq!(least(Kind::Yuv, rgb(0, 1, 2, 3), (4, 3)), converted, "no colours");
 }
 
+/// Turned or beside padding, the frame's own bytes are not the input.
+#[test]
+fn pixels_are_resized_here_where_the_frame_is_not_the_input() {
+    let window = Window::whole(4, 3);
+    let bgr = picture(rgb(2, 1, 0, 4).map(component), Meaning::Rgb, window, [0; 3], [0; 3], 1);
+    let least = |placement: &Placement| {
+        let Pixels { size, channels, .. } =
+            Pixels::least(&bgr.layout(), (4, 3), placement, ScaleMethod::Bilinear);
+        (size, channels)
+    };
+    let whole = Placement::whole((8, 6));
+    assert_eq!(least(&whole), ((4, 3), 4));
+    assert_eq!(least(&Placement { orientation: Orientation::Rotate180, ..whole }), ((4, 3), 3));
+    let turned = Placement { orientation: Orientation::Rotate90, ..Placement::whole((6, 8)) };
+    assert_eq!(least(&turned), ((3, 4), 3));
+    assert_eq!(least(&Placement { picture: (8, 5), ..whole }), ((8, 6), 3));
+}
+
 #[test]
 fn a_preprocessor_fits_only_what_it_was_made_for() {
-    let picture = |places: [Place; 3], size| {
-        picture(places.map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1)
+    let picture = |places: [Place; 3], window| {
+        picture(places.map(component), Meaning::Rgb, window, [0; 3], [0; 3], 1)
     };
-    let bgr = picture(rgb(2, 1, 0, 3), (4, 3));
+    let window = Window::whole(4, 3);
+    let bgr = picture(rgb(2, 1, 0, 3), window);
     let (nearest, none) = (ScaleMethod::Nearest, Normalisation::NONE);
-    let preprocessor = Preprocessor::new(bgr.layout(), (4, 3), (2, 2), nearest, none);
-    let fits = |picture: &Picture, target, method, normalisation| {
-        preprocessor.fits(&picture.frame().unwrap(), target, method, normalisation)
+    let placement = Placement::whole((2, 2));
+    let preprocessor = Preprocessor::new(bgr.layout(), window, placement, nearest, none);
+    let fits = |picture: &Picture, placement: &Placement, method, normalisation| {
+        preprocessor.fits(&picture.frame().unwrap(), placement, method, normalisation)
     };
-    assert!(fits(&bgr, (2, 2), nearest, none));
-    assert!(!fits(&bgr, (2, 1), nearest, none));
-    assert!(!fits(&bgr, (2, 2), ScaleMethod::Bilinear, none));
-    assert!(!fits(&bgr, (2, 2), nearest, Normalisation { scale: 2.0, ..none }));
-    assert!(!fits(&picture(rgb(0, 1, 2, 3), (4, 3)), (2, 2), nearest, none));
-    assert!(!fits(&picture(rgb(2, 1, 0, 3), (4, 2)), (2, 2), nearest, none));
-    assert!(!fits(&picture(rgb(2, 1, 0, 3), (5, 3)), (2, 2), nearest, none));
+    assert!(fits(&bgr, &placement, nearest, none));
+    assert!(!fits(&bgr, &Placement { input: (2, 3), ..placement }, nearest, none));
+    let turned = Placement { orientation: Orientation::Rotate180, ..placement };
+    assert!(!fits(&bgr, &turned, nearest, none));
+    assert!(!fits(&bgr, &placement, ScaleMethod::Bilinear, none));
+    assert!(!fits(&bgr, &placement, nearest, Normalisation { scale: 2.0, ..none }));
+    assert!(!fits(&picture(rgb(0, 1, 2, 3), window), &placement, nearest, none));
+    let others =
+        [Window { height: 2, ..window }, Window { width: 5, ..window }, Window { x: 1, ..window }];
+    for other in others {
+        assert!(!fits(&picture(rgb(2, 1, 0, 3), other), &placement, nearest, none), "{other:?}");
+    }
 }
 
 #[test]
 #[should_panic(expected = "made for other frames")]
 fn a_frame_of_another_size_is_a_fault_of_the_caller() {
-    let picture =
-        |size| picture(rgb(0, 1, 2, 3).map(component), Meaning::Rgb, size, [0; 3], [0; 3], 1);
+    let picture = |width, height| {
+        let window = Window::whole(width, height);
+        picture(rgb(0, 1, 2, 3).map(component), Meaning::Rgb, window, [0; 3], [0; 3], 1)
+    };
     let mut preprocessor = Preprocessor::new(
-        picture((4, 3)).layout(),
-        (4, 3),
-        (1, 1),
+        picture(4, 3).layout(),
+        Window::whole(4, 3),
+        Placement::whole((1, 1)),
         ScaleMethod::Nearest,
         Normalisation::NONE,
     );
-    preprocessor.fill_pixels(&picture((4, 2)).frame().unwrap(), &mut [0; 3]);
+    preprocessor.fill_pixels(&picture(4, 2).frame().unwrap(), &mut [0; 3], PADDING);
 }

@@ -15,7 +15,7 @@ use crate::{
     families::heads::Heads,
     frame::Frame,
     geometry::Point,
-    preprocess::{Normalisation, Preprocessor, ScaleMethod},
+    preprocess::{Normalisation, Placement, Preprocessor, ScaleMethod},
 };
 
 /// A network ready to run at one input size.
@@ -43,8 +43,8 @@ pub trait Engine: Send {
 pub enum Input<'a> {
     /// Of the input's size, normalised like this.
     Planes(Normalisation, &'a mut [f32]),
-    /// Of this width and height.
-    Pixels((u32, u32), &'a mut [u8]),
+    /// Of this width and height, in the network's normalisation.
+    Pixels((u32, u32), Normalisation, &'a mut [u8]),
 }
 
 /// The outputs for one frame of a batch.
@@ -91,18 +91,6 @@ pub struct Timings {
     pub postprocess: Duration,
 }
 
-/// Width and height of the network's input for a frame: scaled by `scale`, then down to
-/// `max_size` on the longer side (0: no limit), at the frame's aspect ratio, at least one pixel.
-///
-/// Networks run at exactly this size, without padding to a multiple of the strides: convolutions
-/// pad on their own, and what a network sees of the frame is all that it was asked to.
-pub fn input_size(frame: (u32, u32), scale: f64, max_size: u32) -> (u32, u32) {
-    let longest = f64::from(frame.0.max(frame.1));
-    let scale = if max_size == 0 { scale } else { scale.min(f64::from(max_size) / longest) };
-    let side = |side: u32| (f64::from(side) * scale).round().max(1.0) as u32;
-    (side(frame.0), side(frame.1))
-}
-
 /// Finds faces with an engine: [`Self::preprocess`] for each frame of a batch, [`Engine::run`], then
 /// [`Self::postprocess`] and [`Self::faces`] for each. It allocates only when a frame's size or format
 /// changes or holds more faces than any before.
@@ -119,22 +107,27 @@ impl Detector {
         &self.faces
     }
 
-    /// Writes `frame` to the input, as number `item` of the batch.
+    /// Writes `frame` to the input, as number `item` of the batch. `placement` is in an input of the
+    /// engine's size.
     pub fn preprocess(
         &mut self,
         frame: &Frame,
+        placement: &Placement,
         engine: &mut dyn Engine,
         item: usize,
         method: ScaleMethod,
     ) {
-        let target = engine.input_size();
         match engine.input(item) {
             Input::Planes(normalisation, planes) => {
-                self.preprocessor(frame, target, method, normalisation).fill(frame, planes);
+                self.preprocessor(frame, placement, method, normalisation).fill(frame, planes);
             }
-            Input::Pixels(size, pixels) => {
-                self.preprocessor(frame, size, method, Normalisation::NONE)
-                    .fill_pixels(frame, pixels);
+            Input::Pixels(size, normalisation, pixels) => {
+                // Of another size than the input's, they are resized by the network.
+                let resized = Placement { picture: size, input: size, ..*placement };
+                let placement = if size == placement.input { placement } else { &resized };
+                let padding = normalisation.mean.map(|mean| mean.round() as u8);
+                self.preprocessor(frame, placement, method, Normalisation::NONE)
+                    .fill_pixels(frame, pixels, padding);
             }
         }
     }
@@ -143,32 +136,33 @@ impl Detector {
     fn preprocessor(
         &mut self,
         frame: &Frame,
-        target: (u32, u32),
+        placement: &Placement,
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> &mut Preprocessor {
-        let fits =
-            |preprocessor: &Preprocessor| preprocessor.fits(frame, target, method, normalisation);
+        let fits = |made: &Preprocessor| made.fits(frame, placement, method, normalisation);
         let fitting = self.preprocessor.take().filter(fits);
         self.preprocessor.insert(fitting.unwrap_or_else(|| {
-            let source = (frame.width(), frame.height());
-            Preprocessor::new(*frame.layout(), source, target, method, normalisation)
+            Preprocessor::new(*frame.layout(), *frame.window(), *placement, method, normalisation)
         }))
     }
 
     /// Finds the faces of a frame of the size `frame` (width, height) in what the last run gave for
-    /// number `item` of the batch.
+    /// number `item` of the batch. A face that is not made of finite numbers is none.
     pub fn postprocess(
         &mut self,
         frame: (u32, u32),
+        placement: &Placement,
         engine: &dyn Engine,
         item: usize,
         parameters: &Parameters,
     ) {
         let heads = engine.heads();
-        let (width, height) = engine.input_size();
-        let scale_x = frame.0 as f32 / width as f32;
-        let scale_y = frame.1 as f32 / height as f32;
+        let Placement { orientation, picture, .. } = *placement;
+        let upright = orientation.turn(frame);
+        let scale_x = upright.0 as f32 / picture.0 as f32;
+        let scale_y = upright.1 as f32 / picture.1 as f32;
+        let stored = (frame.0 as f32, frame.1 as f32);
         let outputs = &Item { engine, item };
 
         self.candidates.clear();
@@ -188,12 +182,19 @@ impl Detector {
         }
 
         self.faces.clear();
-        self.faces.extend(self.candidates.iter().map(|candidate| Face {
-            bounds: candidate.bounds.scale(scale_x, scale_y).expand(parameters.margin),
-            landmarks: decode::landmarks(heads, outputs, candidate.place).map(|landmarks| {
-                Landmarks(landmarks.0.map(|p| Point { x: p.x * scale_x, y: p.y * scale_y }))
-            }),
-            confidence: Some(candidate.score),
+        let to_frame = |point: Point| {
+            let upright = Point { x: point.x * scale_x, y: point.y * scale_y };
+            orientation.stored_point(upright, stored)
+        };
+        self.faces.extend(self.candidates.iter().filter_map(|candidate| {
+            let upright = candidate.bounds.scale(scale_x, scale_y).expand(parameters.margin);
+            let face = Face {
+                bounds: orientation.stored_rect(&upright, stored),
+                landmarks: decode::landmarks(heads, outputs, candidate.place)
+                    .map(|landmarks| Landmarks(landmarks.0.map(to_frame))),
+                confidence: Some(candidate.score),
+            };
+            face.is_finite().then_some(face)
         }));
     }
 }
@@ -203,8 +204,9 @@ mod tests {
     use super::*;
     use crate::{
         families::{family::Family, heads::Score, level::Level, pytorch::PyTorch},
-        frame::{Colour, Component, Plane},
+        frame::{Colour, Component, Plane, Window},
         geometry::Rect,
+        orientation::Orientation,
     };
 
     /// A network of one level of stride 8 for 32×16 pixels: four cells by two.
@@ -270,7 +272,7 @@ mod tests {
     /// In a frame of 128×32 pixels: x is four times, y twice what the network sees.
     fn faces(engine: &Stub, parameters: &Parameters) -> Vec<Face> {
         let mut detector = Detector::default();
-        detector.postprocess((128, 32), engine, 0, parameters);
+        detector.postprocess((128, 32), &Placement::whole((32, 16)), engine, 0, parameters);
         detector.faces().to_vec()
     }
 
@@ -362,33 +364,54 @@ mod tests {
             crate::frame::Layout { components: [component; 3], colour: Colour::Gray(luma) };
         let data = [200; 128 * 32];
         let plane = Plane { data: &data, stride: 128 };
-        let frame = Frame::new(layout, 128, 32, [plane; 3]).expect("a frame");
+        let frame = Frame::new(layout, Window::whole(128, 32), [plane; 3]).expect("a frame");
         let mut engine = Stub::new(true);
-        Detector::default().preprocess(&frame, &mut engine, 0, ScaleMethod::Bilinear);
+        let placement = Placement::whole((32, 16));
+        Detector::default().preprocess(&frame, &placement, &mut engine, 0, ScaleMethod::Bilinear);
         for (plane, expected) in engine.planes.chunks(32 * 16).zip([96.0, 83.0, 77.0]) {
             assert!(plane.iter().all(|&value| value == expected), "{expected}: {:?}", plane[0]);
         }
     }
 
+    /// Of an upright picture of 24×8 pixels in the input, which is a third and half of the frame.
     #[test]
-    fn input_sizes_are_scaled_then_limited() {
-        let table = [
-            ((640, 480), 1.0, 640, (640, 480)),
-            ((640, 480), 0.4, 640, (256, 192)),
-            ((1920, 1080), 1.0, 640, (640, 360)),
-            ((1080, 1920), 1.0, 640, (360, 640)),
-            ((640, 480), 2.0, 640, (640, 480)),
-            ((640, 480), 2.0, 0, (1280, 960)),
-            // 166.5 and 108.5 round up.
-            ((333, 217), 0.5, 0, (167, 109)),
-            // 0.2 and 0.05 of a pixel are one.
-            ((3000, 2), 0.1, 0, (300, 1)),
-            ((1, 1), 0.05, 640, (1, 1)),
-            // 100 · 64/1000 = 6.4
-            ((1000, 100), 1.0, 64, (64, 6)),
-        ];
-        for (frame, scale, max_size, expected) in table {
-            assert_eq!(input_size(frame, scale, max_size), expected, "{frame:?} · {scale}");
+    fn faces_in_turned_frames_are_where_they_are_stored() {
+        // Cell 1 is (1, 0): from 4 to 20 and −4 to 12, the third landmark at (12, 4 − 5·0.1·16).
+        let mut engine = Stub::new(true).face(1, 0.75);
+        engine.output[(2 + 8 + 5) * CELLS + 1] = -2.0;
+        let face = |orientation: Orientation| {
+            let placement = Placement { orientation, picture: (24, 8), input: (32, 16) };
+            let mut detector = Detector::default();
+            let frame = orientation.turn((72, 16));
+            detector.postprocess(frame, &placement, &engine, 0, &PARAMETERS);
+            let [face] = detector.faces() else { panic!("one face") };
+            (face.bounds, face.landmarks.expect("landmarks").0[2])
+        };
+        // Upright: from 12 to 60 and −8 to 24; the point at (36, 1.6).
+        let (bounds, point) = face(Orientation::Identity);
+        assert_eq!(bounds, Rect::new(12.0, -8.0, 60.0, 24.0));
+        assert!((point.x - 36.0).abs() < 1e-4 && (point.y - 1.6).abs() < 1e-4, "{point:?}");
+        // Stored in 16×72 pixels: x is y, y is 72 − x.
+        let (bounds, point) = face(Orientation::Rotate90);
+        assert_eq!(bounds, Rect::new(-8.0, 12.0, 24.0, 60.0));
+        assert!((point.x - 1.6).abs() < 1e-4 && (point.y - 36.0).abs() < 1e-4, "{point:?}");
+        let (bounds, point) = face(Orientation::FlipVertical);
+        assert_eq!(bounds, Rect::new(12.0, -8.0, 60.0, 24.0));
+        assert!((point.x - 36.0).abs() < 1e-4 && (point.y - 14.4).abs() < 1e-4, "{point:?}");
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_face() {
+        let wrong = |index: usize, value: f32| {
+            let mut engine = Stub::new(true).face(5, 0.75).face(0, 0.7);
+            engine.output[index * CELLS + 5] = value;
+            faces(&engine, &PARAMETERS).iter().map(|face| face.confidence).collect::<Vec<_>>()
+        };
+        for value in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+            // The first landmark's x; the centre's x, which nothing can be compared with.
+            assert_eq!(wrong(2 + 8, value), [Some(0.7)], "{value}");
+            assert_eq!(wrong(2, value), [Some(0.7)], "{value}");
         }
+        assert_eq!(wrong(2 + 8, 0.5), [Some(0.75), Some(0.7)]);
     }
 }

@@ -18,17 +18,19 @@ use gst_base::{
 use super::{
     mode::Mode,
     settings::{
-        ExecutionProvider, LiveSettings, Messages, Precision, ScaleMethod, Settings, Strides,
+        ExecutionProvider, LiveSettings, Messages, Orientation, Precision, ScaleMethod, Settings,
+        Strides,
     },
     stats::Stats,
-    worker::{self, DetectError, Format, Job, Network},
+    worker::{self, DetectError, Format, Job, Network, View},
 };
 use crate::{
     frame::Layout,
     inference::{self, Event, LoadError, Loader, LogLevel, Provider, ProviderError, Selection},
-    meta::{self, Detections},
+    meta::{self, Detections, OrientationTags},
     model::Model,
     ordered_pool::OrderedPool,
+    orientation,
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -72,6 +74,8 @@ struct State {
     stream: Option<Stream>,
     /// Caps that failed: upstream offers them again, and failing again would take as long.
     refused: Option<gst::Caps>,
+    /// What the stream says of its orientation.
+    tags: OrientationTags,
     /// Frames since the start.
     frames: u64,
     stopping: bool,
@@ -206,10 +210,21 @@ pub struct RetinaFaceDetect {
     )]
     settings: Mutex<Settings>,
     #[property(
+        name = "orientation",
+        nick = "Orientation",
+        blurb = "How frames have to be turned to be upright, which is how faces are looked for. \
+                 Nothing is turned but what the network sees: frames pass as they are, and faces are \
+                 where they are in them",
+        get, set, type = Orientation, member = orientation,
+        mutable_playing,
+        builder(LiveSettings::DEFAULT.orientation)
+    )]
+    #[property(
         name = "scale",
         nick = "Scale",
         blurb = "Scale factor from the frame to the network's input: below 1 is faster, above 1 \
-                 finds smaller faces (raise max-size as well)",
+                 finds smaller faces (raise max-size as well). An input of fixed size is always \
+                 filled as far as the aspect ratio allows",
         get, set, type = f64, member = scale,
         minimum = 0.05, maximum = 4.0,
         default = LiveSettings::DEFAULT.scale,
@@ -331,6 +346,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How frames have to be turned.
+fn orientation(settings: &LiveSettings, tags: &OrientationTags) -> orientation::Orientation {
+    settings.orientation.wanted().unwrap_or_else(|| tags.orientation())
+}
+
 /// ONNX Runtime's messages, in the element's debug category.
 fn log(level: LogLevel, message: &str) {
     gst::log_with_level!(CAT, debug_level(level), "ONNX Runtime: {message}");
@@ -429,25 +449,30 @@ impl RetinaFaceDetect {
 
     /// Gets ready for frames of `format`, with none in flight.
     fn prepare(&self, format: Format) -> Result<(), DetectError> {
-        let (network, mode) = match &*lock(&self.state) {
+        let (network, mode, tags) = match &*lock(&self.state) {
             Some(state) => {
                 let mode = state.stream.as_ref().map(|stream| stream.mode.clone());
-                (Arc::clone(&state.network), mode)
+                (Arc::clone(&state.network), mode, state.tags)
             }
             None => return Ok(()),
         };
         let settings = *lock(&self.live_settings);
+        let view = View {
+            size: (format.info.width(), format.info.height()),
+            orientation: orientation(&settings, &tags),
+        };
         let format = Arc::new(format);
         let mode = match mode {
             Some(Mode::Inline(inline)) => {
-                lock(&inline).0.prepare(&format, &settings, None)?;
+                lock(&inline).0.prepare(&format.layout, &view, &settings, None)?;
                 Mode::Inline(inline)
             }
             // Workers get ready when their first frames come.
             Some(mode) => mode,
             None => {
-                let Selection { engine, config, .. } = self.select(&network, &format, &settings)?;
-                Mode::new(&network, &config, engine, &format, settings)?
+                let Selection { engine, config, .. } =
+                    self.select(&network, &format.layout, &view, &settings)?;
+                Mode::new(&network, &config, engine, format.layout, view, settings)?
             }
         };
         let first = {
@@ -468,15 +493,16 @@ impl RetinaFaceDetect {
         Ok(())
     }
 
-    /// Selects the provider for frames of `format`.
+    /// Selects the provider for frames like this.
     fn select(
         &self,
         network: &Network,
-        format: &Format,
+        layout: &Layout,
+        view: &View,
         settings: &LiveSettings,
     ) -> Result<Selection, DetectError> {
         let in_flight = self.in_flight(network.request.in_flight);
-        let selection = worker::select(network, in_flight, format, settings)?;
+        let selection = worker::select(network, in_flight, layout, view, settings)?;
         gst::info!(CAT, imp = self, "Running with {:?}", selection.config);
         let unexpected: Vec<_> = selection.unexpected.iter().collect();
         self.set_provider(selection.config.provider, &unexpected);
@@ -543,11 +569,22 @@ impl RetinaFaceDetect {
     }
 
     /// Fills in a job for a frame that has just arrived.
-    fn accept(&self, job: &mut Job, buffer: gst::Buffer, format: &Arc<Format>, detect: bool) {
+    fn accept(
+        &self,
+        job: &mut Job,
+        buffer: gst::Buffer,
+        format: &Arc<Format>,
+        tags: &OrientationTags,
+        detect: bool,
+    ) {
         let segment = self.obj().segment();
         let segment = segment.downcast_ref::<gst::ClockTime>();
         job.arrival = Instant::now();
         job.settings = *lock(&self.live_settings);
+        job.view = View {
+            size: meta::visible_size(&buffer, &format.info),
+            orientation: orientation(&job.settings, tags),
+        };
         job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
         job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
         job.detect = detect;
@@ -557,9 +594,8 @@ impl RetinaFaceDetect {
 
     /// The frame of a processed job, with its faces attached; frames come in order.
     fn finish(&self, job: &mut Job) -> Result<gst::Buffer, gst::FlowError> {
-        let (Some(mut buffer), Some(format)) = (job.buffer.take(), job.format.take()) else {
-            return Err(gst::FlowError::Error);
-        };
+        job.format = None;
+        let mut buffer = job.buffer.take().ok_or(gst::FlowError::Error)?;
         if !job.detect {
             return Ok(buffer);
         }
@@ -567,7 +603,7 @@ impl RetinaFaceDetect {
             self.post_detect_error(err);
             gst::FlowError::Error
         })?;
-        let (width, height) = (format.info.width(), format.info.height());
+        let (width, height) = job.view.size;
         if !job.faces.is_empty() {
             let buffer = buffer.make_mut();
             for face in &job.faces {
@@ -631,9 +667,6 @@ impl RetinaFaceDetect {
         match err {
             DetectError::Library(err) => {
                 gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
-            }
-            DetectError::Size { .. } => {
-                gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
             }
             DetectError::Load(LoadError::Provider(err)) => gst::element_imp_error!(
                 self,
@@ -768,6 +801,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
             network: Arc::new(network),
             stream: None,
             refused: None,
+            tags: OrientationTags::default(),
             frames: 0,
             stopping: false,
         });
@@ -787,8 +821,10 @@ impl BaseTransformImpl for RetinaFaceDetect {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = gst_video::VideoInfo::from_caps(incaps)?;
-        let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
+        let (info, layout) = meta::parse_caps(incaps).map_err(|err| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
+            gst::loggable_error!(CAT, "{err}")
+        })?;
         if lock(&self.state).as_ref().is_some_and(|state| state.refused.as_ref() == Some(incaps)) {
             return Err(gst::loggable_error!(CAT, "These caps were refused before"));
         }
@@ -819,6 +855,13 @@ impl BaseTransformImpl for RetinaFaceDetect {
             }
             _ if event.is_serialized() => self.drain(),
             _ => (),
+        }
+        if let Some(state) = lock(&self.state).as_mut() {
+            match event.view() {
+                gst::EventView::StreamStart(_) => state.tags = OrientationTags::default(),
+                gst::EventView::Tag(event) => state.tags.update(event.tag()),
+                _ => (),
+            }
         }
         if event.type_() == gst::EventType::Eos {
             // No frame follows that could return the failure to upstream.
@@ -858,7 +901,9 @@ impl BaseTransformImpl for RetinaFaceDetect {
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
         // Buffers go on as they come, so what downstream wants is what upstream should know.
-        self.parent_propose_allocation(None, query)
+        self.parent_propose_allocation(None, query)?;
+        meta::keep_understood_metas(query);
+        Ok(())
     }
 
     fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
@@ -866,24 +911,24 @@ impl BaseTransformImpl for RetinaFaceDetect {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
         let interval = u64::from(lock(&self.live_settings).inference_interval.max(1));
-        let (format, mode, detect) = {
+        let (format, mode, tags, detect) = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
             let stream = state.stream.as_ref().ok_or(gst::FlowError::NotNegotiated)?;
             let detect = state.frames % interval == 0;
             state.frames += 1;
-            (Arc::clone(&stream.format), stream.mode.clone(), detect)
+            (Arc::clone(&stream.format), stream.mode.clone(), state.tags, detect)
         };
         match mode {
             Mode::Inline(inline) => {
                 let (worker, job) = &mut *lock(&inline);
-                self.accept(job, buffer, &format, detect);
+                self.accept(job, buffer, &format, &tags, detect);
                 worker.work(slice::from_mut(job));
                 self.finish(job).map(GenerateOutputSuccess::Buffer)
             }
             Mode::Threaded(pool) => {
                 lock(&self.output).flow?;
-                if !pool.push(|job| self.accept(job, buffer, &format, detect)) {
+                if !pool.push(|job| self.accept(job, buffer, &format, &tags, detect)) {
                     return Err(gst::FlowError::Flushing);
                 }
                 Ok(GenerateOutputSuccess::NoOutput)

@@ -10,7 +10,7 @@ mod settings;
 mod stats;
 mod worker;
 
-pub use settings::{ExecutionProvider, Messages, Precision, ScaleMethod, Strides};
+pub use settings::{ExecutionProvider, Messages, Orientation, Precision, ScaleMethod, Strides};
 
 glib::wrapper! {
     /// Detects faces in raw video; see `gst-inspect-1.0 retinafacedetect`.
@@ -23,6 +23,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     for kind in [
         ExecutionProvider::static_type(),
         Messages::static_type(),
+        Orientation::static_type(),
         Precision::static_type(),
         ScaleMethod::static_type(),
         Strides::static_type(),

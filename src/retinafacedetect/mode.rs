@@ -10,9 +10,10 @@ use std::{
 
 use super::{
     settings::LiveSettings,
-    worker::{DetectError, Format, Job, Network, Worker},
+    worker::{DetectError, Job, Network, View, Worker},
 };
 use crate::{
+    frame::Layout,
     inference::{Config, OrtEngine},
     ordered_pool::OrderedPool,
 };
@@ -27,19 +28,20 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// For frames of this format, with `engine` and as many others as are needed.
+    /// For frames like this, with `engine` and as many others as are needed.
     pub fn new(
         network: &Arc<Network>,
         config: &Config,
         engine: OrtEngine,
-        format: &Arc<Format>,
+        layout: Layout,
+        view: View,
         settings: LiveSettings,
     ) -> Result<Self, DetectError> {
         let mut engine = Some(engine);
         let mut makers = iter::repeat_with(|| {
             let mut worker = Worker::new(Arc::clone(network), config.clone());
-            let (format, engine) = (Arc::clone(format), engine.take());
-            move || worker.prepare(&format, &settings, engine).map(|()| worker)
+            let engine = engine.take();
+            move || worker.prepare(&layout, &view, &settings, engine).map(|()| worker)
         });
         if config.in_flight == 1
             && let Some(make) = makers.next()

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use gst::prelude::*;
 
-use crate::{inference, preprocess, retinaface::detector::Parameters};
+use crate::{inference, orientation, preprocess, retinaface::detector::Parameters};
 
 /// Values of `scale-method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
@@ -45,6 +45,31 @@ pub enum Messages {
     EveryFrame,
 }
 
+/// Values of `orientation`: those of GStreamer's own `GstVideoOrientationMethod`, without custom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFaceOrientation")]
+#[non_exhaustive]
+pub enum Orientation {
+    #[enum_value(name = "Upright", nick = "identity")]
+    Identity = 0,
+    #[enum_value(name = "Rotate clockwise 90 degrees", nick = "90r")]
+    Rotate90 = 1,
+    #[enum_value(name = "Rotate 180 degrees", nick = "180")]
+    Rotate180 = 2,
+    #[enum_value(name = "Rotate counterclockwise 90 degrees", nick = "90l")]
+    Rotate270 = 3,
+    #[enum_value(name = "Flip horizontally", nick = "horiz")]
+    FlipHorizontal = 4,
+    #[enum_value(name = "Flip vertically", nick = "vert")]
+    FlipVertical = 5,
+    #[enum_value(name = "Flip across the upper left/lower right diagonal", nick = "ul-lr")]
+    Transpose = 6,
+    #[enum_value(name = "Flip across the upper right/lower left diagonal", nick = "ur-ll")]
+    Transverse = 7,
+    #[enum_value(name = "As the stream's image-orientation tag says", nick = "auto")]
+    Auto = 8,
+}
+
 /// Values of `execution-provider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceExecutionProvider")]
@@ -81,6 +106,23 @@ pub enum Precision {
     Fp16,
     #[enum_value(name = "16 bit brain floating point (OpenVINO, TensorRT)", nick = "bf16")]
     Bf16,
+}
+
+impl Orientation {
+    /// The one that is set; `None`: the stream's.
+    pub fn wanted(self) -> Option<orientation::Orientation> {
+        Some(match self {
+            Self::Identity => orientation::Orientation::Identity,
+            Self::Rotate90 => orientation::Orientation::Rotate90,
+            Self::Rotate180 => orientation::Orientation::Rotate180,
+            Self::Rotate270 => orientation::Orientation::Rotate270,
+            Self::FlipHorizontal => orientation::Orientation::FlipHorizontal,
+            Self::FlipVertical => orientation::Orientation::FlipVertical,
+            Self::Transpose => orientation::Orientation::Transpose,
+            Self::Transverse => orientation::Orientation::Transverse,
+            Self::Auto => return None,
+        })
+    }
 }
 
 impl ExecutionProvider {
@@ -145,6 +187,7 @@ pub struct Settings {
 /// Properties that take effect with the next frame.
 #[derive(Clone, Copy, Debug)]
 pub struct LiveSettings {
+    pub orientation: Orientation,
     pub scale: f64,
     pub max_size: u32,
     pub scale_method: ScaleMethod,
@@ -177,6 +220,7 @@ impl Settings {
 
 impl LiveSettings {
     pub const DEFAULT: Self = Self {
+        orientation: Orientation::Auto,
         scale: 1.0,
         max_size: 640,
         scale_method: ScaleMethod::Bilinear,

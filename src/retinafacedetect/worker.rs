@@ -14,8 +14,9 @@ use crate::{
     },
     meta::{self, MapError},
     model::InputSpec,
-    preprocess::{Form, Pixels},
-    retinaface::detector::{Detector, Engine, EngineError, Timings, input_size},
+    orientation::Orientation,
+    preprocess::{Form, Pixels, Placement},
+    retinaface::detector::{Detector, Engine, EngineError, Timings},
 };
 
 /// What the element was started with.
@@ -26,10 +27,26 @@ pub struct Network {
     pub request: Request,
 }
 
+impl Network {
+    /// Where a frame goes in the input.
+    fn place(&self, view: &View, settings: &LiveSettings) -> Placement {
+        let sizes = self.loader.model().sizes();
+        sizes.place(view.size, view.orientation, settings.scale, settings.max_size)
+    }
+}
+
 /// What the frames of a stream have in common.
 pub struct Format {
     pub info: gst_video::VideoInfo,
     pub layout: Layout,
+}
+
+/// What of a frame is looked at, and how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// Width and height of what is visible, as it is stored.
+    pub size: (u32, u32),
+    pub orientation: Orientation,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -40,12 +57,6 @@ pub enum DetectError {
     Load(#[from] LoadError),
     #[error(transparent)]
     Map(#[from] MapError),
-    #[error(
-        "the network takes an input of {}×{} pixels only, but frames of {}×{} are scaled to {}×{}: \
-         scale or crop the video before this element, or set scale and max-size to match",
-        .fixed.0, .fixed.1, .frame.0, .frame.1, .size.0, .size.1
-    )]
-    Size { frame: (u32, u32), size: (u32, u32), fixed: (u32, u32) },
     #[error("the network does not run: {0}")]
     Run(#[from] EngineError),
     #[error("cannot start the threads that process frames in parallel: {0}")]
@@ -58,6 +69,7 @@ pub enum DetectError {
 pub struct Job {
     pub buffer: Option<gst::Buffer>,
     pub format: Option<Arc<Format>>,
+    pub view: View,
     pub settings: LiveSettings,
     /// Whether to detect faces in it at all.
     pub detect: bool,
@@ -74,6 +86,7 @@ impl Default for Job {
         Self {
             buffer: None,
             format: None,
+            view: View::default(),
             settings: LiveSettings::default(),
             detect: false,
             stream_time: None,
@@ -87,13 +100,9 @@ impl Default for Job {
 
 impl Job {
     /// What its frame needs loaded; `None` without a frame.
-    fn input_key(
-        &self,
-        network: &Network,
-        provider: Provider,
-    ) -> Result<Option<InputKey>, DetectError> {
-        let format = self.format.as_ref();
-        format.map(|format| InputKey::new(network, provider, format, &self.settings)).transpose()
+    fn input_key(&self, network: &Network, provider: Provider) -> Option<InputKey> {
+        let format = self.format.as_ref()?;
+        Some(InputKey::new(network, provider, &format.layout, &self.view, &self.settings))
     }
 }
 
@@ -105,36 +114,22 @@ struct InputKey {
 }
 
 impl InputKey {
-    /// For frames of this format, on `provider`.
+    /// For frames like this on `provider`.
     fn new(
         network: &Network,
         provider: Provider,
-        format: &Format,
-        settings: &LiveSettings,
-    ) -> Result<Self, DetectError> {
-        let frame = (format.info.width(), format.info.height());
-        let size = input_size(frame, settings.scale, settings.max_size);
-        let fixed = network.loader.model().fixed_size();
-        match fixed.filter(|&fixed| fixed != size) {
-            Some(fixed) => Err(DetectError::Size { frame, size, fixed }),
-            None => Ok(Self::with_size(size, provider, format, settings)),
-        }
-    }
-
-    fn with_size(
-        size: (u32, u32),
-        provider: Provider,
-        format: &Format,
+        layout: &Layout,
+        view: &View,
         settings: &LiveSettings,
     ) -> Self {
+        let placement = network.place(view, settings);
         let form = if provider.capabilities().takes_pixels {
-            let frame = (format.info.width(), format.info.height());
             let method = settings.parameters().scale_method;
-            Form::Pixels(Pixels::least(&format.layout, frame, size, method))
+            Form::Pixels(Pixels::least(layout, view.size, &placement, method))
         } else {
             Form::Planes
         };
-        Self { size, form }
+        Self { size: placement.input, form }
     }
 
     fn spec(&self, network: &Network, batch: usize) -> InputSpec {
@@ -143,16 +138,16 @@ impl InputKey {
     }
 }
 
-/// Selects the provider for frames of this format, of which so many are in flight.
+/// Selects the provider for frames like this, of which so many are in flight.
 pub fn select(
     network: &Network,
     in_flight: usize,
-    format: &Format,
+    layout: &Layout,
+    view: &View,
     settings: &LiveSettings,
 ) -> Result<Selection, DetectError> {
     let request = Request { in_flight, ..network.request.clone() };
-    let InputKey { size, .. } = InputKey::new(network, Provider::Cpu, format, settings)?;
-    let spec = |provider| InputKey::with_size(size, provider, format, settings).spec(network, 1);
+    let spec = |provider| InputKey::new(network, provider, layout, view, settings).spec(network, 1);
     Ok(network.loader.select(&request, spec)?)
 }
 
@@ -215,11 +210,12 @@ impl Worker {
         Self { network, config, engines: Vec::new(), detector: Detector::default() }
     }
 
-    /// Gets ready for frames of this format, with the first engine for them if it is at hand, in the
+    /// Gets ready for frames like this, with the first engine for them if it is at hand, in the
     /// thread that it is going to work in.
     pub fn prepare(
         &mut self,
-        format: &Format,
+        layout: &Layout,
+        view: &View,
         settings: &LiveSettings,
         mut engine: Option<OrtEngine>,
     ) -> Result<(), DetectError> {
@@ -227,7 +223,7 @@ impl Worker {
             // A GPU has something to prepare for each thread.
             engine.run()?;
         }
-        let input = InputKey::new(&self.network, self.config.provider, format, settings)?;
+        let input = InputKey::new(&self.network, self.config.provider, layout, view, settings);
         self.load(input, engine)
     }
 
@@ -257,7 +253,7 @@ impl Worker {
             job.result = Ok(Timings::default());
         }
         let (network, provider) = (Arc::clone(&self.network), self.config.provider);
-        let key = |job: &Job| job.input_key(&network, provider).ok().flatten();
+        let key = |job: &Job| job.input_key(&network, provider);
         for jobs in jobs.chunk_by_mut(|a, b| key(a) == key(b)) {
             if let Err(err) = self.detect(jobs)
                 && let Some(job) = jobs.iter_mut().find(|job| job.detect)
@@ -271,18 +267,18 @@ impl Worker {
     /// Finds the faces in frames with the same input.
     fn detect(&mut self, jobs: &mut [Job]) -> Result<(), DetectError> {
         let Some(job) = jobs.iter().find(|job| job.detect) else { return Ok(()) };
-        let Some(input) = job.input_key(&self.network, self.config.provider)? else {
+        let Some(input) = job.input_key(&self.network, self.config.provider) else {
             return Ok(());
         };
         self.load(input, None)?;
-        let Self { engines, detector, .. } = self;
+        let Self { network, engines, detector, .. } = self;
         let Some(BatchEngines { engines, .. }) = engines.last_mut() else { return Ok(()) };
         let most = engines.last().map_or(1, Engine::batch);
         for jobs in jobs.chunks_mut(most) {
             let frames = jobs.iter().filter(|job| job.detect).count();
             let fitting = engines.iter_mut().find(|engine| engine.batch() >= frames);
             if let Some(engine) = fitting.filter(|_| frames > 0) {
-                detect_batch(jobs, engine, detector)?;
+                detect_batch(network, jobs, engine, detector)?;
             }
         }
         Ok(())
@@ -291,6 +287,7 @@ impl Worker {
 
 /// Finds the faces in one batch.
 fn detect_batch(
+    network: &Network,
     jobs: &mut [Job],
     engine: &mut OrtEngine,
     detector: &mut Detector,
@@ -298,9 +295,10 @@ fn detect_batch(
     for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
         let (Some(buffer), Some(format)) = (&job.buffer, &job.format) else { continue };
         let method = job.settings.parameters().scale_method;
+        let placement = network.place(&job.view, &job.settings);
         let start = Instant::now();
         let filled = meta::with_frame(buffer, &format.info, format.layout, |frame| {
-            detector.preprocess(frame, engine, item, method);
+            detector.preprocess(frame, &placement, engine, item, method);
         });
         let preprocess = start.elapsed();
         job.result = match filled {
@@ -312,10 +310,11 @@ fn detect_batch(
     engine.run()?;
     let inference = start.elapsed();
     for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
-        let (Ok(timings), Some(format)) = (&mut job.result, &job.format) else { continue };
+        let Ok(timings) = &mut job.result else { continue };
         let start = Instant::now();
-        let size = (format.info.width(), format.info.height());
-        detector.postprocess(size, engine, item, &job.settings.parameters());
+        let placement = network.place(&job.view, &job.settings);
+        let parameters = job.settings.parameters();
+        detector.postprocess(job.view.size, &placement, engine, item, &parameters);
         job.faces.extend_from_slice(detector.faces());
         *timings = Timings { inference, postprocess: start.elapsed(), ..*timings };
     }

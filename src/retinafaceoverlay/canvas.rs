@@ -36,6 +36,15 @@ impl Area {
         }
     }
 
+    fn moved(&self, right: i32, down: i32) -> Area {
+        Area {
+            left: self.left + right,
+            top: self.top + down,
+            right: self.right + right,
+            bottom: self.bottom + down,
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.left >= self.right || self.top >= self.bottom
     }
@@ -177,7 +186,7 @@ impl Lettering {
     }
 }
 
-/// A frame to draw on.
+/// A frame to draw on. Its pixels are counted from the frame's first one.
 pub struct Canvas<'a> {
     frame: FrameMut<'a>,
     area: Area,
@@ -185,7 +194,8 @@ pub struct Canvas<'a> {
 
 impl<'a> Canvas<'a> {
     pub fn new(frame: FrameMut<'a>) -> Self {
-        let area = Area::new(0, 0, frame.width() as i32, frame.height() as i32);
+        let window = frame.window();
+        let area = Area::new(0, 0, window.width as i32, window.height as i32);
         Self { frame, area }
     }
 
@@ -228,6 +238,9 @@ impl<'a> Canvas<'a> {
     /// A sample gets the mean coverage of its pixels, and is visited once however many areas touch
     /// it: shapes that adjoin inside a chroma sample leave no seam there.
     fn blend(&mut self, areas: &[Area], ink: &Ink, coverage: impl Fn(i32, i32) -> u8) {
+        // Which pixels share a sample depends on their place in the whole picture.
+        let (left, top) = (self.frame.window().x as i32, self.frame.window().y as i32);
+        let window = self.area.moved(left, top);
         let (layout, alpha) = (*self.frame.layout(), self.frame.alpha());
         let colours = layout.distinct().iter().zip(ink.samples);
         let colours = colours.map(|(component, new)| (component, new, alpha));
@@ -236,20 +249,21 @@ impl<'a> Canvas<'a> {
         for (component, new, alpha) in colours.chain(opacity) {
             let (x_shift, y_shift) = (component.x_shift, component.y_shift);
             for (index, area) in areas.iter().enumerate() {
+                let samples = |area: &Area| area.moved(left, top).subsampled(x_shift, y_shift);
                 let area = area.intersection(&self.area);
                 if area.is_empty() {
                     continue;
                 }
                 let seen = &areas[..index];
-                for (x, y) in area.subsampled(x_shift, y_shift).pixels() {
-                    if seen.iter().any(|area| area.subsampled(x_shift, y_shift).contains(x, y)) {
+                for (x, y) in samples(&area).pixels() {
+                    if seen.iter().any(|area| samples(area).contains(x, y)) {
                         continue;
                     }
                     let block = Area::new(x << x_shift, y << y_shift, 1 << x_shift, 1 << y_shift)
-                        .intersection(&self.area);
-                    let (covered, pixels) = block
-                        .pixels()
-                        .fold((0, 0), |(sum, n), (x, y)| (sum + u32::from(coverage(x, y)), n + 1));
+                        .intersection(&window);
+                    let (covered, pixels) = block.pixels().fold((0, 0), |(sum, n), (x, y)| {
+                        (sum + u32::from(coverage(x - left, y - top)), n + 1)
+                    });
                     let mut weight = covered * ink.alpha / (pixels * 255);
 
                     let (x, y) = (x as usize, y as usize);

@@ -86,9 +86,8 @@ struct State {
 }
 
 impl State {
-    fn new(info: VideoInfo) -> Result<Self, gst::LoggableError> {
+    fn new(info: VideoInfo, layout: Layout) -> Result<Self, gst::LoggableError> {
         let height = info.height() as f32;
-        let layout = Layout::try_from(&info).map_err(|err| gst::loggable_error!(CAT, "{err}"))?;
         Ok(Self {
             outline_ink: Ink::new(OUTLINE_COLOR, &info),
             landmark_inks: LANDMARK_COLORS.map(|color| Ink::new(color, &info)),
@@ -345,10 +344,23 @@ impl BaseTransformImpl for RetinaFaceOverlay {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = VideoInfo::from_caps(incaps)
-            .map_err(|_| gst::loggable_error!(CAT, "Not raw video: {incaps}"))?;
+        let (info, layout) = gstreamer::parse_caps(incaps).map_err(|err| {
+            gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
+            gst::loggable_error!(CAT, "{err}")
+        })?;
         gst::debug!(CAT, imp = self, "Drawing on {info:?}");
-        *lock(&self.state) = Some(State::new(info)?);
+        *lock(&self.state) = Some(State::new(info, layout)?);
+        Ok(())
+    }
+
+    fn propose_allocation(
+        &self,
+        _decide_query: Option<&gst::query::Allocation>,
+        query: &mut gst::query::Allocation,
+    ) -> Result<(), gst::LoggableError> {
+        // Buffers go on as they come, so what downstream wants is what upstream should know.
+        self.parent_propose_allocation(None, query)?;
+        gstreamer::keep_understood_metas(query);
         Ok(())
     }
 

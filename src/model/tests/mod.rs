@@ -9,6 +9,7 @@ use prost::Message;
 use super::*;
 use crate::families::level::View;
 use crate::onnx::{messages::*, tests::node};
+use crate::orientation::Orientation;
 use crate::preprocess::{Pixels, ScaleMethod};
 use network::{Array, Backbone, HEADS, Network, run, value};
 
@@ -91,8 +92,7 @@ fn foreign_networks_are_refused_with_what_they_are() {
 
 #[test]
 fn inputs_that_are_no_image_are_refused() {
-    for sizes in [&[1, 1, 8, 8][..], &[2, 3, 8, 8], &[1, 3, 8, -1], &[1, 3, 8], &[1, 3, 8, 1 << 40]]
-    {
+    for sizes in [&[1, 1, 8, 8][..], &[2, 3, 8, 8], &[1, 3, 8], &[1, 3, 8, 1 << 40]] {
         let error = refusal(&foreign(value("input", sizes), Vec::new()).encode_to_vec());
         assert!(matches!(error, ModelError::Input(_)), "{sizes:?}: {error}");
     }
@@ -107,19 +107,22 @@ fn with_input(input: ValueInfoProto) -> Result<Model, ModelError> {
 
 #[test]
 fn inputs_may_be_open_or_fixed() {
-    let fixed_size =
-        |sizes: &[i64]| with_input(value("input", sizes)).ok().map(|model| model.fixed_size());
-    assert_eq!(fixed_size(&[1, 3, -1, -1]), Some(None));
-    assert_eq!(fixed_size(&[-1, -1, -1, -1]), Some(None));
-    assert_eq!(fixed_size(&[1, 3, 480, 640]), Some(Some((640, 480))));
-    assert_eq!(fixed_size(&[1, 3, 65_536, 1]), Some(Some((1, 65_536))));
-    assert_eq!(fixed_size(&[1, 3, 1, 65_536]), Some(Some((65_536, 1))));
-    assert_eq!(fixed_size(&[1, 3, 65_537, 1]), None, "no network is so high");
-    assert_eq!(fixed_size(&[1, 3, 1, 65_537]), None, "nor so wide");
-    assert_eq!(fixed_size(&[1, 3, -1, 640]), None);
-    assert_eq!(fixed_size(&[1, 3, 480, -1]), None);
-    assert_eq!(fixed_size(&[4, 3, -1, -1]), None);
-    assert_eq!(fixed_size(&[1, 4, -1, -1]), None);
+    let sides = |sizes: &[i64]| {
+        let model = with_input(value("input", sizes)).ok()?;
+        assert_eq!(model.sizes().multiple, 1);
+        Some((model.sizes().width, model.sizes().height))
+    };
+    assert_eq!(sides(&[1, 3, -1, -1]), Some((None, None)));
+    assert_eq!(sides(&[-1, -1, -1, -1]), Some((None, None)));
+    assert_eq!(sides(&[1, 3, 480, 640]), Some((Some(640), Some(480))));
+    assert_eq!(sides(&[1, 3, 65_536, 1]), Some((Some(1), Some(65_536))));
+    assert_eq!(sides(&[1, 3, 1, 65_536]), Some((Some(65_536), Some(1))));
+    assert_eq!(sides(&[1, 3, 65_537, 1]), None, "no network is so high");
+    assert_eq!(sides(&[1, 3, 1, 65_537]), None, "nor so wide");
+    assert_eq!(sides(&[1, 3, -1, 640]), Some((Some(640), None)));
+    assert_eq!(sides(&[1, 3, 480, -1]), Some((None, Some(480))));
+    assert_eq!(sides(&[4, 3, -1, -1]), None);
+    assert_eq!(sides(&[1, 4, -1, -1]), None);
 }
 
 #[test]
@@ -131,8 +134,8 @@ fn the_input_is_float() {
     let error = with_input(bytes).err().expect("bytes are no floats");
     assert_eq!(
         error.to_string(),
-        "The network's image input must be one float tensor of the shape [1, 3, height, width], with \
-         both sizes fixed or both open, but its inputs are input uint8 [1, 3, open, open]."
+        "The network's image input must be one float tensor of the shape [1, 3, height, width], but \
+         its inputs are input uint8 [1, 3, open, open]."
     );
 }
 
@@ -218,7 +221,7 @@ fn the_pytorch_family_is_recognised_by_its_structure() {
         let model = Model::parse(&proto.encode_to_vec()).unwrap();
         assert_eq!(model.strides(), [8, 16, 32]);
         assert_eq!(model.family().name(), "RetinaFace (PyTorch)");
-        assert_eq!(model.fixed_size(), None);
+        assert_eq!(*model.sizes(), InputSizes::ANY);
         let graph = proto.graph.unwrap();
         assert_eq!(model.input_name(), graph.input[0].name());
         let outputs: Vec<_> = [1, 0, 2].map(|index: usize| graph.output[index].name()).into();
@@ -266,7 +269,8 @@ fn an_unknown_structure_is_recognised_by_its_outputs() {
 
     // 2 · (8·8 + 4·4 + 2·2)
     let fixed = foreign(value("input", &[1, 3, 64, 64]), outputs(168));
-    assert_eq!(Model::parse(&fixed.encode_to_vec()).unwrap().fixed_size(), Some((64, 64)));
+    let sizes = *Model::parse(&fixed.encode_to_vec()).unwrap().sizes();
+    assert_eq!(sizes.width.zip(sizes.height), Some((64, 64)));
     let other = foreign(value("input", &[1, 3, 64, 64]), outputs(160));
     assert!(matches!(refusal(&other.encode_to_vec()), ModelError::NotRetinaFace { .. }));
 }
@@ -287,11 +291,10 @@ fn the_insightface_family_is_recognised_by_its_outputs() {
 #[test]
 fn a_fixed_size_is_the_only_one() {
     let model = parse(&Network { size: Some((97, 61)), ..Network::default() });
-    assert_eq!(model.fixed_size(), Some((97, 61)));
     assert!(model.specialise(&InputSpec::new((97, 61), &[8, 32]), 1).is_ok());
     assert_eq!(
         model.specialise(&InputSpec::new((96, 61), &[8]), 1).err(),
-        Some(NotSpecialised::FixedSize)
+        Some(NotSpecialised::OtherSize)
     );
 }
 
@@ -570,7 +573,8 @@ fn damaged_networks_do_no_harm() {
                     bytes[at] = next(256) as u8;
                 }
                 if let Ok(model) = Model::parse(&bytes) {
-                    let (width, height) = model.fixed_size().unwrap_or((33, 40));
+                    let placement = model.sizes().place((33, 40), Orientation::Identity, 1.0, 0);
+                    let (width, height) = placement.input;
                     model.heads(width, height, &model.strides());
                     let _ =
                         model.specialise(&InputSpec::new((width, height), &model.strides()), 16);

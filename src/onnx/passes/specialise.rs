@@ -79,8 +79,8 @@ pub struct Specialised {
 pub enum NotSpecialised {
     #[error("the network has none of the wanted strides")]
     NoLevels,
-    #[error("the network takes one input size, and this is another")]
-    FixedSize,
+    #[error("the network does not take an input of this size")]
+    OtherSize,
     #[error("the convolutions behind the network's outputs were not found")]
     Untraced,
     #[error("the convolutions behind a level's outputs cannot be merged into one")]

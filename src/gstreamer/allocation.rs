@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What upstream is told that buffers may carry.
+
+use gst::prelude::*;
+use gst_video::{VideoCropMeta, VideoMeta, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta};
+
+/// Metas that elements of this plugin take into account, or that say nothing about the pixels.
+fn is_understood(api: glib::Type) -> bool {
+    [
+        VideoMeta::meta_api(),
+        VideoCropMeta::meta_api(),
+        VideoOverlayCompositionMeta::meta_api(),
+        VideoRegionOfInterestMeta::meta_api(),
+    ]
+    .contains(&api)
+}
+
+/// Removes from the answer to an allocation query, which came from downstream, every meta but those
+/// that this plugin reads frames by. Upstream would otherwise leave work to downstream that frames
+/// need before faces can be found in them, such as an affine transformation.
+pub fn keep_understood_metas(query: &mut gst::query::Allocation) {
+    let metas: Vec<_> = query.allocation_metas().map(|(api, _)| api).collect();
+    for (index, api) in metas.into_iter().enumerate().rev() {
+        if !is_understood(api) {
+            query.remove_nth_allocation_meta(index as u32);
+        }
+    }
+}
