@@ -5,7 +5,7 @@
 
 mod common;
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
 use gst::prelude::*;
 use gst_video::{VideoCropMeta, VideoFrameFlags, VideoMeta};
@@ -537,4 +537,46 @@ fn landmarks_that_are_no_numbers_are_no_face() {
     ));
     assert_eq!(meta::faces(&out[0]), []);
     assert_eq!(out[0].iter_meta::<gst_video::VideoRegionOfInterestMeta>().count(), 0);
+}
+
+/// The picture as a JPEG with an EXIF block that holds its orientation alone.
+fn photograph(orientation: u8) -> Vec<u8> {
+    let jpeg = buffers(&format!(
+        "{} ! videoflip video-direction=90l ! jpegenc quality=95 ! fakesink name=sink",
+        portrait("I420")
+    ));
+    let jpeg = jpeg[0].map_readable().expect("readable");
+    // TIFF of one entry: tag 274, one SHORT.
+    let tiff = [
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".as_slice(),
+        &[orientation, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let exif = [b"Exif\0\0".as_slice(), &tiff].concat();
+    let len = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xff\xe1", &len, &exif, &jpeg[2..]].concat()
+}
+
+#[test]
+fn photographs_are_looked_at_as_they_are_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("photograph.jpg");
+    fs::write(&path, photograph(6)).expect("a file");
+    let upright = faces(&format!("{} ! retinafacedetect ! fakesink name=sink", portrait("BGR")));
+    let expected = stored(&upright, Orientation::Rotate90);
+    let found = faces(&format!(
+        "filesrc location=\"{}\" ! jpegparse ! jpegdec ! retinafacedetect ! fakesink name=sink",
+        path.display()
+    ));
+    // Compression moves what is found by a little.
+    assert_near(&found, &expected, 3.0, "EXIF 6");
+
+    // Beside the folder of the tests.
+    let test = std::env::current_exe().expect("this test");
+    let target = test.parent().and_then(Path::parent).expect("cargo's folder");
+    let output = Command::new(target.join("examples/faces")).arg(&path).arg("--json").output();
+    let output = output.expect("cargo test builds the examples").stdout;
+    let line: serde_json::Value = serde_json::from_slice(&output).expect("one line of JSON");
+    let left = line["faces"][0]["box"][0].as_f64().expect("a face") as f32;
+    assert!((left - expected[0].bounds.x_min).abs() < 3.0, "{line}");
 }
