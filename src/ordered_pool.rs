@@ -51,10 +51,12 @@ struct State<J> {
     epoch: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A later one takes precedence over those before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Mode {
     Open,
     Flushing,
+    Stopped,
     Closed,
 }
 
@@ -147,7 +149,7 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
     }
 
     /// Adds a job, `fill`ed in from a default one or one used before; waits while there are too
-    /// many. False when flushing or closed: the job is not added.
+    /// many. False when flushing, stopped or closed: the job is not added.
     pub fn push(&self, fill: impl FnOnce(&mut J)) -> bool {
         let shared = &*self.shared;
         let full =
@@ -163,15 +165,15 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
         true
     }
 
-    /// Waits for the oldest job to be done and gives it to `deliver`. False when closed.
+    /// Waits for the oldest job to be done and gives it to `deliver`. False when stopped or closed.
     pub fn deliver(&self, deliver: impl FnOnce(&mut J)) -> bool {
         let shared = &*self.shared;
         let mut state = shared.wait_while(&shared.done, |state| match state.mode {
             Mode::Open => !matches!(state.slots.front(), Some(Slot::Done(_))),
             Mode::Flushing => true,
-            Mode::Closed => false,
+            Mode::Stopped | Mode::Closed => false,
         });
-        if state.mode == Mode::Closed {
+        if state.mode != Mode::Open {
             return false;
         }
         let Some(Slot::Done(mut job)) = state.slots.pop_front() else { return false };
@@ -191,13 +193,14 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
         true
     }
 
-    /// Waits until every job pushed so far is delivered, or until it is flushing or closed.
-    pub fn drain(&self) {
+    /// Waits until every job pushed so far is delivered. False when flushing, stopped or closed.
+    pub fn drain(&self) -> bool {
         let shared = &*self.shared;
-        drop(shared.wait_while(&shared.idle, |state| {
+        let state = shared.wait_while(&shared.idle, |state| {
             let busy = state.delivering.is_some() || !state.slots.is_empty();
             busy && state.mode == Mode::Open
-        }));
+        });
+        state.mode == Mode::Open
     }
 
     /// Until [`Self::resume`], no job is accepted and none delivered; every wait ends.
@@ -205,16 +208,31 @@ impl<J: Default + Send + 'static> OrderedPool<J> {
         self.shared.switch(Mode::Flushing);
     }
 
-    /// Discards the jobs it holds and accepts new ones. Waits for a delivery under way in another
-    /// thread.
+    /// After [`Self::flush`], discards the jobs it holds and accepts new ones. Waits for a delivery
+    /// under way in another thread.
     pub fn resume(&self) {
+        self.reopen(Mode::Flushing);
+    }
+
+    /// Until [`Self::start`], no job is accepted and none delivered; every wait ends, also that of
+    /// the thread that delivers.
+    pub fn stop(&self) {
+        self.shared.switch(Mode::Stopped);
+    }
+
+    /// After [`Self::stop`], what [`Self::resume`] is after a flush.
+    pub fn start(&self) {
+        self.reopen(Mode::Stopped);
+    }
+
+    fn reopen(&self, from: Mode) {
         let shared = &*self.shared;
         let this_thread = thread::current().id();
         let mut state = shared.wait_while(&shared.idle, |state| {
             let elsewhere = state.delivering.is_some_and(|thread| thread != this_thread);
-            elsewhere && state.mode == Mode::Flushing
+            elsewhere && state.mode == from
         });
-        if state.mode != Mode::Flushing {
+        if state.mode != from {
             return;
         }
         state.mode = Mode::Open;
@@ -258,7 +276,7 @@ impl<J> Shared<J> {
 
     fn switch(&self, mode: Mode) {
         let mut state = self.lock();
-        if state.mode != Mode::Closed {
+        if state.mode < mode {
             state.mode = mode;
             for condvar in [&self.room, &self.work, &self.done, &self.idle] {
                 condvar.notify_all();
@@ -272,7 +290,7 @@ impl<J> Shared<J> {
         loop {
             let mut state = self.wait_while(&self.work, |state| match state.mode {
                 Mode::Open => state.next == state.oldest + state.slots.len() as u64,
-                Mode::Flushing => true,
+                Mode::Flushing | Mode::Stopped => true,
                 Mode::Closed => false,
             });
             if state.mode == Mode::Closed {

@@ -150,7 +150,7 @@ fn draining_waits_for_the_delivery() {
     assert!(pool.push(|_| ()));
     let (drainer, deliverer) = (Arc::clone(&pool), Arc::clone(&pool));
     assert!(waits_until(
-        move || drainer.drain(),
+        move || assert!(drainer.drain()),
         || assert!(deliverer.deliver(|_| thread::sleep(MOMENT))),
     ));
 }
@@ -166,7 +166,7 @@ fn flushing_ends_every_wait_and_forgets() {
         move || {
             thread::scope(|scope| {
                 scope.spawn(|| assert!(!pusher.push(|_| ()), "refused"));
-                scope.spawn(|| drainer.drain());
+                scope.spawn(|| assert!(!drainer.drain(), "refused"));
             });
         },
         || pool.flush(),
@@ -189,6 +189,21 @@ fn flushing_within_a_delivery_does_not_wait_for_it() {
         this.resume();
     }));
     assert!(pool.push(|_| ()) && pool.deliver(|_| ()));
+}
+
+/// As when the pad is deactivated, whose task delivers, and a flush goes by meanwhile.
+#[test]
+fn stopping_ends_every_wait_until_it_is_started() {
+    let pool = pool(2, |_| ());
+    let deliverer = Arc::clone(&pool);
+    assert!(waits_until(move || assert!(!deliverer.deliver(|_| ()), "stopped"), || pool.stop()));
+    for open in [OrderedPool::flush, OrderedPool::resume] {
+        open(&pool);
+        assert!(!pool.push(|_| ()) && !pool.drain() && !pool.deliver(|_| ()), "still stopped");
+    }
+    pool.start();
+    assert!(pool.push(|_| ()) && pool.deliver(|_| ()));
+    assert!(pool.drain());
 }
 
 #[test]

@@ -16,6 +16,7 @@ use gst_base::{
 };
 
 use super::{
+    activation,
     mode::Mode,
     settings::{
         ExecutionProvider, LiveSettings, Messages, Orientation, Precision, ScaleMethod, Settings,
@@ -93,8 +94,12 @@ struct Output {
     last_count: usize,
     /// What computes the network.
     provider: Option<Provider>,
-    /// What pushing in the source pad's task came to.
+    /// What pushing the last frame in the source pad's task came to.
     flow: Result<gst::FlowSuccess, gst::FlowError>,
+    /// Whether upstream has heard of it.
+    reported: bool,
+    /// Whether detection failed, for which there is an error message.
+    failed: bool,
 }
 
 impl Default for Output {
@@ -104,6 +109,8 @@ impl Default for Output {
             last_count: 0,
             provider: None,
             flow: Ok(gst::FlowSuccess::Ok),
+            reported: false,
+            failed: false,
         }
     }
 }
@@ -486,6 +493,10 @@ impl RetinaFaceDetect {
             && first
         {
             self.start_task(pool).map_err(|err| DetectError::Threads(io::Error::other(err)))?;
+            if !self.obj().src_pad().is_active() {
+                // It was deactivated before there was a task to stop.
+                pool.stop();
+            }
             let latency = gst::message::Latency::builder().src(&*self.obj()).build();
             // Refused only by a bus that is shutting down.
             let _ = self.obj().post_message(latency);
@@ -640,18 +651,46 @@ impl RetinaFaceDetect {
         Ok(buffer)
     }
 
-    /// Pushes a frame downstream, in the source pad's task. After a failure, frames are dropped until
-    /// the streaming thread has returned it and upstream has flushed.
+    /// Pushes a frame downstream, in the source pad's task. Where downstream refuses one, it may take
+    /// the next; where detection has failed, frames are dropped until a flush.
     fn deliver(&self, job: &mut Job) {
-        if lock(&self.output).flow.is_err() {
+        if lock(&self.output).failed {
             job.buffer = None;
             return;
         }
-        let flow = self.finish(job).and_then(|buffer| self.obj().src_pad().push(buffer));
-        lock(&self.output).flow = flow;
+        let frame = self.finish(job);
+        let failed = frame.is_err();
+        let flow = frame.and_then(|buffer| self.obj().src_pad().push(buffer));
+        let mut output = lock(&self.output);
+        output.flow = flow;
+        output.reported = false;
+        output.failed = failed;
     }
 
-    /// Starts to push what comes out of `pool`, until it is closed.
+    /// Has a frame processed and pushed by other threads.
+    fn hand_over(
+        &self,
+        pool: &OrderedPool<Job>,
+        fill: impl FnOnce(&mut Job),
+    ) -> Result<(), gst::FlowError> {
+        let refused = lock(&self.output).flow.is_err();
+        if !pool.push(fill) {
+            return Err(gst::FlowError::Flushing);
+        }
+        if refused {
+            // Upstream is to know what became of this frame, not of one before: downstream may take
+            // frames again.
+            if !pool.drain() {
+                return Err(gst::FlowError::Flushing);
+            }
+            let mut output = lock(&self.output);
+            output.reported = true;
+            output.flow?;
+        }
+        Ok(())
+    }
+
+    /// Starts to push what comes out of `pool`, until it is stopped or closed.
     fn start_task(&self, pool: &Arc<OrderedPool<Job>>) -> Result<(), glib::BoolError> {
         let element = self.obj().clone();
         let pool = Arc::clone(pool);
@@ -661,6 +700,19 @@ impl RetinaFaceDetect {
                 let _ = element.src_pad().pause_task();
             }
         })
+    }
+
+    /// Before the source pad is active or inactive.
+    fn activate_source(&self, active: bool) -> Result<(), glib::BoolError> {
+        let Some(pool) = self.pool() else { return Ok(()) };
+        if active {
+            pool.start();
+            lock(&self.output).flow = Ok(gst::FlowSuccess::Ok);
+            self.start_task(&pool)
+        } else {
+            pool.stop();
+            self.obj().src_pad().stop_task()
+        }
     }
 
     fn post_detect_error(&self, err: &DetectError) {
@@ -727,6 +779,16 @@ impl ObjectImpl for RetinaFaceDetect {
             "stats" => lock(&self.output).stats.to_structure().to_value(),
             _ => self.derived_property(id, pspec),
         }
+    }
+
+    fn constructed(&self) {
+        self.parent_constructed();
+        activation::on_activation(self.obj().src_pad(), |element, active| {
+            match element.downcast_ref::<super::RetinaFaceDetect>() {
+                Some(element) => element.imp().activate_source(active),
+                None => Ok(()),
+            }
+        });
     }
 }
 
@@ -851,7 +913,9 @@ impl BaseTransformImpl for RetinaFaceDetect {
                 if let Some(pool) = self.pool() {
                     pool.resume();
                 }
-                lock(&self.output).flow = Ok(gst::FlowSuccess::Ok);
+                let mut output = lock(&self.output);
+                output.flow = Ok(gst::FlowSuccess::Ok);
+                output.failed = false;
             }
             _ if event.is_serialized() => self.drain(),
             _ => (),
@@ -865,8 +929,12 @@ impl BaseTransformImpl for RetinaFaceDetect {
         }
         if event.type_() == gst::EventType::Eos {
             // No frame follows that could return the failure to upstream.
-            if let Err(err @ (gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)) =
-                lock(&self.output).flow
+            let unreported = {
+                let output = lock(&self.output);
+                output.flow.err().filter(|_| !output.reported)
+            };
+            if let Some(err @ (gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)) =
+                unreported
             {
                 gst::element_imp_error!(
                     self,
@@ -927,10 +995,7 @@ impl BaseTransformImpl for RetinaFaceDetect {
                 self.finish(job).map(GenerateOutputSuccess::Buffer)
             }
             Mode::Threaded(pool) => {
-                lock(&self.output).flow?;
-                if !pool.push(|job| self.accept(job, buffer, &format, &tags, detect)) {
-                    return Err(gst::FlowError::Flushing);
-                }
+                self.hand_over(&pool, |job| self.accept(job, buffer, &format, &tags, detect))?;
                 Ok(GenerateOutputSuccess::NoOutput)
             }
         }

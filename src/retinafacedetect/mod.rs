@@ -4,6 +4,7 @@
 
 use gst::prelude::*;
 
+mod activation;
 mod imp;
 mod mode;
 mod settings;

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! What becomes of a stream where not all goes well: downstream refuses frames for a moment.
+
+mod common;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use gst::prelude::*;
+use gst_check::Harness;
+
+/// Long enough for anything to happen on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+const MODES: [u32; 3] = [1, 2, 4];
+/// For small frames, so that a test is over soon.
+const SMALL: &str = "video/x-raw,format=GRAY8,width=32,height=32,framerate=30/1";
+
+fn parse(description: &str) -> gst::Pipeline {
+    common::init();
+    let pipeline = gst::parse::launch(description).expect("a pipeline");
+    pipeline.downcast().expect("a pipeline")
+}
+
+/// A harness around the element, ready for [`small_frame`]s.
+fn harness(properties: &str) -> Harness {
+    common::init();
+    let mut harness = Harness::new_parse(&format!("retinafacedetect {properties}"));
+    harness.set_src_caps(SMALL.parse().expect("caps"));
+    harness
+}
+
+fn small_frame() -> gst::Buffer {
+    gst::Buffer::from_slice([128; 32 * 32])
+}
+
+/// Counts the frames that `pad` lets through.
+fn count(pad: &gst::Pad) -> Arc<AtomicU64> {
+    let frames = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&frames);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, _| {
+        counted.fetch_add(1, Ordering::SeqCst);
+        gst::PadProbeReturn::Ok
+    });
+    frames
+}
+
+/// Waits for so many frames more.
+fn wait_for(frames: &AtomicU64, more: u64, what: &str) {
+    let (start, wanted) = (Instant::now(), frames.load(Ordering::SeqCst) + more);
+    while frames.load(Ordering::SeqCst) < wanted {
+        assert!(start.elapsed() < PATIENCE, "no frames: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Fails where `work` does not come to an end.
+fn in_time(work: impl FnOnce() + Send + 'static) {
+    let (done, wait) = mpsc::channel();
+    let thread = thread::spawn(move || {
+        work();
+        let _ = done.send(());
+    });
+    match wait.recv_timeout(PATIENCE) {
+        Err(mpsc::RecvTimeoutError::Timeout) => panic!("it hangs"),
+        _ => thread.join().expect("no assertion failed"),
+    }
+}
+
+#[test]
+fn a_branch_that_is_linked_again_goes_on() {
+    for in_flight in MODES {
+        let pipeline = parse(&format!(
+            "videotestsrc ! {SMALL} ! tee name=t allow-not-linked=true \
+             t. ! retinafacedetect name=detect in-flight={in_flight} ! fakesink name=sink async=false"
+        ));
+        let [detect, sink] = ["detect", "sink"].map(|name| pipeline.by_name(name).expect(name));
+        let pad = |element: &gst::Element, name| element.static_pad(name).expect("a pad");
+        let arrived = count(&pad(&detect, "sink"));
+        let left = count(&pad(&sink, "sink"));
+        pipeline.set_state(gst::State::Playing).expect("it plays");
+        for _ in 0..3 {
+            wait_for(&left, 5, &format!("in-flight={in_flight}"));
+            detect.unlink(&sink);
+            wait_for(&arrived, 20, "while unlinked");
+            detect.link(&sink).expect("they link");
+        }
+        wait_for(&left, 5, &format!("in-flight={in_flight}, linked again"));
+        let error = pipeline.bus().expect("a bus").pop_filtered(&[gst::MessageType::Error]);
+        assert!(error.is_none(), "{error:?}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+/// The queue stops at the first frame that is refused, and goes on when it is told to.
+#[test]
+fn a_queue_before_a_branch_that_is_linked_again_goes_on() {
+    for in_flight in MODES {
+        let pipeline = parse(&format!(
+            "videotestsrc ! {SMALL} ! tee name=t allow-not-linked=true ! queue name=queue ! \
+             retinafacedetect name=detect in-flight={in_flight} ! fakesink name=sink async=false"
+        ));
+        let [queue, detect, sink] =
+            ["queue", "detect", "sink"].map(|name| pipeline.by_name(name).expect(name));
+        // Where the source asks anew what to allocate while the queue stops, the queue fails (1.22).
+        let pad = queue.static_pad("sink").expect("a pad");
+        pad.add_probe(gst::PadProbeType::EVENT_UPSTREAM, |_, _| gst::PadProbeReturn::Handled);
+        let queue = queue.static_pad("src").expect("a pad");
+        let left = count(&sink.static_pad("sink").expect("a pad"));
+        pipeline.set_state(gst::State::Playing).expect("it plays");
+        for _ in 0..10 {
+            wait_for(&left, 5, &format!("in-flight={in_flight}"));
+            detect.unlink(&sink);
+            let start = Instant::now();
+            while queue.task_state() != gst::TaskState::Paused {
+                assert!(start.elapsed() < PATIENCE, "the queue has not heard of it");
+                thread::sleep(Duration::from_millis(1));
+            }
+            detect.link(&sink).expect("they link");
+        }
+        wait_for(&left, 5, &format!("in-flight={in_flight}, linked again"));
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+#[test]
+fn a_branch_that_ends_unlinked_is_no_error() {
+    for in_flight in MODES {
+        let pipeline = parse(&format!(
+            "videotestsrc num-buffers=30 ! {SMALL} ! tee name=t allow-not-linked=true \
+             t. ! retinafacedetect in-flight={in_flight} t. ! queue ! fakesink"
+        ));
+        pipeline.set_state(gst::State::Playing).expect("it plays");
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        let bus = pipeline.bus().expect("a bus");
+        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+        assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "in-flight={in_flight}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+#[test]
+fn a_single_frame_that_nobody_takes_is_an_error() {
+    for in_flight in MODES {
+        let pipeline = parse(&format!(
+            "videotestsrc num-buffers=1 ! {SMALL} ! retinafacedetect in-flight={in_flight}"
+        ));
+        pipeline.set_state(gst::State::Playing).expect("it plays");
+        let wanted = [gst::MessageType::Error];
+        let bus = pipeline.bus().expect("a bus");
+        let error = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+        assert!(error.is_some(), "in-flight={in_flight}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+/// Whatever downstream answers for a while, upstream hears of it, and afterwards frames pass.
+#[test]
+fn frames_pass_as_soon_as_downstream_takes_them() {
+    use gst::FlowError::{Eos, Error, Flushing, NotLinked, NotNegotiated};
+
+    for in_flight in MODES {
+        for answer in [NotLinked, Eos, Flushing, NotNegotiated, Error] {
+            let mut harness = harness(&format!("in-flight={in_flight}"));
+            let refusing = Arc::new(AtomicBool::new(false));
+            let refuse = Arc::clone(&refusing);
+            let pad = harness.sinkpad().expect("a pad");
+            pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+                if refuse.load(Ordering::SeqCst) {
+                    info.flow_res = Err(answer);
+                    return gst::PadProbeReturn::Handled;
+                }
+                gst::PadProbeReturn::Ok
+            });
+            for round in 0..3 {
+                let what = format!("in-flight={in_flight}, {answer:?}, round {round}");
+                harness.push_and_pull(small_frame()).expect("a frame");
+                refusing.store(true, Ordering::SeqCst);
+                let start = Instant::now();
+                while harness.push(small_frame()).is_ok() {
+                    assert!(start.elapsed() < PATIENCE, "nobody hears of it: {what}");
+                }
+                for _ in 0..3 {
+                    assert_eq!(harness.push(small_frame()), Err(answer), "{what}");
+                }
+                refusing.store(false, Ordering::SeqCst);
+                assert_eq!(harness.push(small_frame()), Ok(gst::FlowSuccess::Ok), "{what}");
+                harness.pull().expect("a frame");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_end_that_downstream_asks_for_comes() {
+    for in_flight in MODES {
+        let pipeline = parse(&format!(
+            "videotestsrc ! {SMALL} ! retinafacedetect in-flight={in_flight} ! fakesink name=sink"
+        ));
+        let pad = pipeline.by_name("sink").and_then(|sink| sink.static_pad("sink"));
+        let frames = AtomicU64::new(0);
+        pad.expect("a pad").add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            if frames.fetch_add(1, Ordering::SeqCst) < 10 {
+                return gst::PadProbeReturn::Ok;
+            }
+            info.flow_res = Err(gst::FlowError::Eos);
+            gst::PadProbeReturn::Handled
+        });
+        pipeline.set_state(gst::State::Playing).expect("it plays");
+        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+        let bus = pipeline.bus().expect("a bus");
+        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+        assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "in-flight={in_flight}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+/// As applications do that replace what comes after.
+#[test]
+fn the_source_pad_may_be_deactivated_while_frames_come() {
+    in_time(|| {
+        for in_flight in MODES {
+            let harness = harness(&format!("in-flight={in_flight}"));
+            let bin = harness.element().and_downcast::<gst::Bin>().expect("a bin");
+            let pad = bin.children()[0].static_pad("src").expect("a pad");
+            let left = count(&harness.sinkpad().expect("a pad"));
+            let (stop, refused) = (AtomicBool::new(false), AtomicU64::new(0));
+            let harness = Mutex::new(harness);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::SeqCst) {
+                        let mut harness = harness.lock().expect("a harness");
+                        let pushed = harness.push(small_frame());
+                        harness.try_pull();
+                        drop(harness);
+                        if let Err(err) = pushed {
+                            assert_eq!(err, gst::FlowError::Flushing);
+                            refused.fetch_add(1, Ordering::SeqCst);
+                            // The other thread may want the harness.
+                            thread::sleep(Duration::from_millis(1));
+                        }
+                    }
+                });
+                for round in 0..20 {
+                    let what = format!("in-flight={in_flight}, round {round}");
+                    wait_for(&left, 3, &what);
+                    pad.set_active(false).expect("it is inactive");
+                    let before = left.load(Ordering::SeqCst);
+                    wait_for(&refused, 3, &what);
+                    assert_eq!(left.load(Ordering::SeqCst), before, "{what}");
+                    let mut harness = harness.lock().expect("a harness");
+                    pad.set_active(true).expect("it is active");
+                    // An inactive pad has no events.
+                    harness.push_event(gst::event::StreamStart::new("again"));
+                    harness.set_src_caps(SMALL.parse().expect("caps"));
+                    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+                    harness.push_event(gst::event::Segment::new(&segment));
+                }
+                wait_for(&left, 10, "after all");
+                stop.store(true, Ordering::SeqCst);
+            });
+        }
+    });
+}
