@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What becomes of a stream where not all goes well: downstream refuses frames for a moment.
+//! What becomes of a stream where not all goes well: downstream refuses frames for a moment, or frames
+//! are not what their caps promise.
 
 mod common;
 
@@ -16,6 +17,7 @@ use std::{
 
 use gst::prelude::*;
 use gst_check::Harness;
+use gstretinaface::meta;
 
 /// Long enough for anything to happen on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -268,4 +270,95 @@ fn the_source_pad_may_be_deactivated_while_frames_come() {
             });
         }
     });
+}
+
+/// Makes the frames that pass `pad`, counted from 0, shorter than they should be where `is_bad`.
+fn shorten(pad: &gst::Pad, is_bad: impl Fn(u64) -> bool + Send + Sync + 'static) {
+    let frames = AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let number = frames.fetch_add(1, Ordering::SeqCst);
+        if let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data
+            && is_bad(number)
+        {
+            buffer.make_mut().set_size(1000);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn astronaut(frames: u32, elements: &str) -> gst::Pipeline {
+    parse(&format!(
+        "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers={frames} ! videoconvert name=source ! \
+         video/x-raw,format=BGR ! {elements} ! appsink name=sink sync=false",
+        common::media("astronaut.png").display()
+    ))
+}
+
+/// Runs `pipeline` to its end: the frames that come out, and the texts of warnings and errors.
+fn run(pipeline: &gst::Pipeline) -> (Vec<gst::Sample>, Vec<String>, Vec<String>) {
+    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("an appsink");
+    pipeline.set_state(gst::State::Playing).expect("it plays");
+    let samples = std::iter::from_fn(|| sink.pull_sample().ok()).collect();
+    let (mut warnings, mut errors) = (Vec::new(), Vec::new());
+    let bus = pipeline.bus().expect("a bus");
+    for message in bus.iter_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]) {
+        match message.view() {
+            gst::MessageView::Warning(warning) => warnings.push(warning.error().to_string()),
+            gst::MessageView::Error(err) => errors.push(err.error().to_string()),
+            _ => (),
+        }
+    }
+    (samples, warnings, errors)
+}
+
+const BATCHES: [&str; 3] = ["in-flight=1", "in-flight=2", "in-flight=6 batch-size=3"];
+
+#[test]
+fn a_bad_frame_passes_without_faces_and_disturbs_no_other() {
+    for properties in BATCHES {
+        let pipeline = astronaut(9, &format!("retinafacedetect name=detect {properties}"));
+        let [source, detect] = ["source", "detect"].map(|name| pipeline.by_name(name).expect(name));
+        shorten(&source.static_pad("src").expect("a pad"), |number| number == 1 || number == 4);
+        let (samples, warnings, errors) = run(&pipeline);
+        assert_eq!(errors, [""; 0], "{properties}");
+        let faces = |sample: &gst::Sample| meta::faces(sample.buffer().expect("a buffer")).len();
+        let faces: Vec<_> = samples.iter().map(faces).collect();
+        assert_eq!(faces, [1, 0, 1, 1, 0, 1, 1, 1, 1], "{properties}");
+        assert_eq!(warnings.len(), 1, "{properties}: no second one so soon");
+        assert!(warnings[0].contains("1000") && warnings[0].contains("1 so far"), "{warnings:?}");
+        let stats: gst::Structure = detect.property("stats");
+        assert_eq!(stats.get::<u64>("frames").expect("frames"), 7, "{properties}");
+        assert_eq!(stats.get::<u64>("bad-frames").expect("bad-frames"), 2, "{properties}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+#[test]
+fn a_stream_of_bad_frames_is_an_error() {
+    for properties in BATCHES {
+        for (frames, passed) in [(1, 1), (7, 7), (1000, 99)] {
+            let pipeline = astronaut(frames, &format!("retinafacedetect {properties}"));
+            let source = pipeline.by_name("source").expect("an element");
+            shorten(&source.static_pad("src").expect("a pad"), |_| true);
+            let (samples, warnings, errors) = run(&pipeline);
+            assert_eq!(samples.len(), passed, "{properties}");
+            assert_eq!(warnings.len(), 1, "{properties}: {warnings:?}");
+            // The source may add its own.
+            assert!(errors[0].contains("no frame that matches"), "{properties}: {errors:?}");
+            pipeline.set_state(gst::State::Null).expect("it stops");
+        }
+    }
+}
+
+#[test]
+fn the_overlay_passes_bad_frames_as_well() {
+    for (bad, fails) in [(1, false), (4, true)] {
+        let pipeline = astronaut(4, "retinafacedetect ! identity name=late ! retinafaceoverlay");
+        let late = pipeline.by_name("late").expect("an element");
+        shorten(&late.static_pad("src").expect("a pad"), move |number| number < bad);
+        let (samples, warnings, errors) = run(&pipeline);
+        assert_eq!((samples.len(), warnings.len()), (4, 1), "{warnings:?}");
+        assert_eq!(!errors.is_empty(), fails, "{errors:?}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
 }

@@ -172,14 +172,13 @@ fn a_flush_forgets_the_frames_in_flight() {
 }
 
 #[test]
-fn a_fault_in_a_frame_is_one_error() {
+fn a_fault_in_every_frame_is_one_error() {
     for properties in ["in-flight=2", "in-flight=6 batch-size=3"] {
         let sample = common::astronaut("BGR");
         let mut harness = harness(properties, &sample);
         let detect = harness.element().and_downcast::<gst::Bin>().expect("a bin");
         let bus = gst::Bus::new();
         detect.by_name("detect").expect("the element").set_bus(Some(&bus));
-        assert_eq!(harness.push(numbered(&sample, 0)), Ok(gst::FlowSuccess::Ok));
         let refused = (1..1000).any(|_| {
             let short = gst::Buffer::from_slice(vec![0; 1000]);
             harness.push(short) == Err(gst::FlowError::Error)
@@ -187,9 +186,6 @@ fn a_fault_in_a_frame_is_one_error() {
         assert!(refused, "upstream hears of it");
         let errors = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Error]));
         assert_eq!(errors.count(), 1, "{properties}");
-        let good = harness.pull().expect("the good frame");
-        assert_eq!((good.offset(), meta::faces(&good).len()), (0, 1), "{properties}");
-        assert!(harness.try_pull().is_none());
     }
 }
 

@@ -467,19 +467,6 @@ fn after_an_error_the_element_can_be_used_again() {
     pipeline.set_state(gst::State::Null).expect("back to NULL");
 }
 
-#[test]
-fn a_short_buffer_is_an_error() {
-    let sample = common::astronaut("BGR");
-    let mut harness = harness("", &sample);
-    let bus = gst::Bus::new();
-    detect(&harness).set_bus(Some(&bus));
-    let short = gst::Buffer::from_slice(vec![0; 1000]);
-    assert_eq!(harness.push(short), Err(gst::FlowError::Error));
-    let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
-    let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
-    assert!(err.error().to_string().contains("1000"), "{}", err.error());
-}
-
 /// Run by itself below, in a process in which ONNX Runtime is missing.
 #[test]
 #[ignore = "run by without_onnxruntime_the_element_says_so"]

@@ -5,6 +5,7 @@
 mod allocation;
 #[cfg(feature = "analytics")]
 mod analytics;
+mod bad_frames;
 mod fields;
 mod frame;
 mod message;
@@ -12,6 +13,7 @@ mod orientation;
 mod roi;
 
 pub use allocation::keep_understood_metas;
+pub use bad_frames::{BadFrame, BadFrames};
 pub use frame::{
     MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
 };

@@ -28,7 +28,7 @@ use super::{
 use crate::{
     frame::Layout,
     inference::{self, Event, LoadError, Loader, LogLevel, Provider, ProviderError, Selection},
-    meta::{self, Detections, OrientationTags},
+    meta::{self, BadFrame, BadFrames, Detections, MapError, OrientationTags},
     model::Model,
     ordered_pool::OrderedPool,
     orientation,
@@ -90,6 +90,7 @@ struct Stream {
 /// About the frames that have left.
 struct Output {
     stats: Stats,
+    bad_frames: BadFrames,
     /// How many faces were detected last.
     last_count: usize,
     /// What computes the network.
@@ -106,6 +107,7 @@ impl Default for Output {
     fn default() -> Self {
         Self {
             stats: Stats::default(),
+            bad_frames: BadFrames::default(),
             last_count: 0,
             provider: None,
             flow: Ok(gst::FlowSuccess::Ok),
@@ -610,10 +612,14 @@ impl RetinaFaceDetect {
         if !job.detect {
             return Ok(buffer);
         }
-        let timings = job.result.as_ref().map_err(|err| {
-            self.post_detect_error(err);
-            gst::FlowError::Error
-        })?;
+        let timings = match &job.result {
+            Ok(timings) => timings,
+            Err(DetectError::Map(err)) => return self.report_bad_frame(err).map(|()| buffer),
+            Err(err) => {
+                self.post_detect_error(err);
+                return Err(gst::FlowError::Error);
+            }
+        };
         let (width, height) = job.view.size;
         if !job.faces.is_empty() {
             let buffer = buffer.make_mut();
@@ -623,6 +629,7 @@ impl RetinaFaceDetect {
         }
         let changed = {
             let mut output = lock(&self.output);
+            output.bad_frames.good();
             output.stats.record(job.faces.len(), timings, job.arrival.elapsed());
             let last_count = std::mem::replace(&mut output.last_count, job.faces.len());
             last_count != job.faces.len()
@@ -715,10 +722,30 @@ impl RetinaFaceDetect {
         }
     }
 
+    /// Fails where the stream has nothing but frames that cannot be mapped.
+    fn report_bad_frame(&self, err: &MapError) -> Result<(), gst::FlowError> {
+        let said = lock(&self.output).bad_frames.bad(err, Instant::now());
+        gst::debug!(CAT, imp = self, "No faces are looked for in a frame: {err}");
+        match said {
+            BadFrame::Again => Ok(()),
+            BadFrame::Warning(text) => {
+                gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
+                Ok(())
+            }
+            BadFrame::Error(text) => {
+                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+
     fn post_detect_error(&self, err: &DetectError) {
         match err {
             DetectError::Library(err) => {
                 gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
+            }
+            DetectError::Map(_) => {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
             }
             DetectError::Load(LoadError::Provider(err)) => gst::element_imp_error!(
                 self,
@@ -729,11 +756,6 @@ impl RetinaFaceDetect {
                 self,
                 gst::StreamError::Format,
                 ("The network cannot be used with these frames: {err}")
-            ),
-            DetectError::Map(err) => gst::element_imp_error!(
-                self,
-                gst::StreamError::WrongType,
-                ("The upstream element sent a frame that does not match its caps: {err}")
             ),
             DetectError::Run(_) | DetectError::Fault(_) => {
                 gst::element_imp_error!(self, gst::LibraryError::Failed, ("{err}"));
@@ -759,7 +781,9 @@ impl ObjectImpl for RetinaFaceDetect {
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
                 .blurb(
-                    "Since the last start: number of frames processed and of faces found; mean, \
+                    "Since the last start: number of frames processed and of faces found, and of \
+                     frames passed on without a search because they do not match their caps \
+                     (bad-frames; an error after 100 or at the end, if no other has come); mean, \
                      median and 99th percentile, in milliseconds, of each stage and of the time \
                      that frames spend in the element",
                 )
@@ -776,7 +800,10 @@ impl ObjectImpl for RetinaFaceDetect {
 
     fn property(&self, id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "stats" => lock(&self.output).stats.to_structure().to_value(),
+            "stats" => {
+                let output = lock(&self.output);
+                output.stats.to_structure(output.bad_frames.count()).to_value()
+            }
             _ => self.derived_property(id, pspec),
         }
     }
@@ -929,10 +956,14 @@ impl BaseTransformImpl for RetinaFaceDetect {
         }
         if event.type_() == gst::EventType::Eos {
             // No frame follows that could return the failure to upstream.
-            let unreported = {
+            let (unreported, all_bad) = {
                 let output = lock(&self.output);
-                output.flow.err().filter(|_| !output.reported)
+                let unreported = output.flow.err().filter(|_| !output.reported);
+                (unreported, output.bad_frames.at_end())
             };
+            if let Some(text) = all_bad {
+                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
+            }
             if let Some(err @ (gst::FlowError::NotLinked | gst::FlowError::NotNegotiated)) =
                 unreported
             {

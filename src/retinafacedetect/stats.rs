@@ -42,12 +42,13 @@ impl Stats {
         }
     }
 
-    /// `frames`, `faces` (uint64), and `preprocess-mean-ms`, `preprocess-p50-ms`,
+    /// `frames`, `faces`, `bad-frames` (uint64), and `preprocess-mean-ms`, `preprocess-p50-ms`,
     /// `preprocess-p99-ms`, `inference-mean-ms` … (doubles).
-    pub fn to_structure(&self) -> gst::Structure {
+    pub fn to_structure(&self, bad_frames: u64) -> gst::Structure {
         let mut structure = gst::Structure::builder("stats")
             .field("frames", self.frames)
             .field("faces", self.faces)
+            .field("bad-frames", bad_frames)
             .build();
         for (name, histogram) in &self.stages {
             let Some(histogram) = histogram else { continue };

@@ -306,6 +306,9 @@ fn detect_batch(
             Err(err) => Err(err.into()),
         };
     }
+    if jobs.iter().all(|job| !job.detect || job.result.is_err()) {
+        return Ok(());
+    }
     let start = Instant::now();
     engine.run()?;
     let inference = start.elapsed();

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use gst::{prelude::*, subclass::prelude::*};
 use gst_base::subclass::prelude::*;
@@ -11,7 +14,7 @@ use crate::{
     face::Face,
     frame::Layout,
     geometry::{Point, Rect},
-    gstreamer,
+    gstreamer::{self, BadFrame, BadFrames},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -191,6 +194,7 @@ pub struct RetinaFaceOverlay {
     )]
     settings: Mutex<Settings>,
     state: Mutex<Option<State>>,
+    bad_frames: Mutex<BadFrames>,
 }
 
 /// Neither the settings nor the state can be left half-written, so a panic elsewhere is no reason
@@ -338,6 +342,11 @@ impl BaseTransformImpl for RetinaFaceOverlay {
     const PASSTHROUGH_ON_SAME_CAPS: bool = false;
     const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
 
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        *lock(&self.bad_frames) = BadFrames::default();
+        Ok(())
+    }
+
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.state) = None;
         Ok(())
@@ -364,12 +373,23 @@ impl BaseTransformImpl for RetinaFaceOverlay {
         Ok(())
     }
 
+    fn sink_event(&self, event: gst::Event) -> bool {
+        if event.type_() == gst::EventType::Eos {
+            let all_bad = lock(&self.bad_frames).at_end();
+            if let Some(text) = all_bad {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{text}"));
+            }
+        }
+        self.parent_sink_event(event)
+    }
+
     fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = *lock(&self.settings);
         let faces = gstreamer::faces(buf);
         if faces.is_empty()
             || !(settings.draw_boxes || settings.draw_landmarks || settings.draw_confidence)
         {
+            lock(&self.bad_frames).good();
             return Ok(gst::FlowSuccess::Ok);
         }
 
@@ -384,21 +404,31 @@ impl BaseTransformImpl for RetinaFaceOverlay {
         };
 
         gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
-        gstreamer::with_frame_mut(buf, &state.info, state.layout, |frame| {
+        let drawn = gstreamer::with_frame_mut(buf, &state.info, state.layout, |frame| {
             let mut canvas = Canvas::new(frame);
             for face in &faces {
                 draw_face(&mut canvas, face, &settings, state);
             }
-        })
-        .map_err(|err| {
-            gst::element_imp_error!(
-                self,
-                gst::StreamError::Format,
-                ("The upstream element sent a frame that does not match its caps: {err}"),
-                ["{:?}", state.info]
-            );
-            gst::FlowError::Error
-        })?;
-        Ok(gst::FlowSuccess::Ok)
+        });
+        let said = match drawn {
+            Ok(()) => {
+                lock(&self.bad_frames).good();
+                return Ok(gst::FlowSuccess::Ok);
+            }
+            Err(err) => lock(&self.bad_frames).bad(&err, Instant::now()),
+        };
+        match said {
+            BadFrame::Again => Ok(gst::FlowSuccess::Ok),
+            BadFrame::Warning(text) => {
+                let caps = format!("{:?}", state.info);
+                gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{caps}"]);
+                Ok(gst::FlowSuccess::Ok)
+            }
+            BadFrame::Error(text) => {
+                let caps = format!("{:?}", state.info);
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{text}"), ["{caps}"]);
+                Err(gst::FlowError::Error)
+            }
+        }
     }
 }
