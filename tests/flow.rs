@@ -15,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst_check::Harness;
 use gstretinaface::meta;
@@ -298,7 +299,8 @@ fn astronaut(frames: u32, elements: &str) -> gst::Pipeline {
 fn run(pipeline: &gst::Pipeline) -> (Vec<gst::Sample>, Vec<String>, Vec<String>) {
     let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("an appsink");
     pipeline.set_state(gst::State::Playing).expect("it plays");
-    let samples = std::iter::from_fn(|| sink.pull_sample().ok()).collect();
+    let patience = gst::ClockTime::from_seconds(60);
+    let samples = std::iter::from_fn(|| sink.try_pull_sample(patience)).collect();
     let (mut warnings, mut errors) = (Vec::new(), Vec::new());
     let bus = pipeline.bus().expect("a bus");
     for message in bus.iter_filtered(&[gst::MessageType::Warning, gst::MessageType::Error]) {
@@ -359,6 +361,50 @@ fn the_overlay_passes_bad_frames_as_well() {
         let (samples, warnings, errors) = run(&pipeline);
         assert_eq!((samples.len(), warnings.len()), (4, 1), "{warnings:?}");
         assert_eq!(!errors.is_empty(), fails, "{errors:?}");
+        pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+/// Elements in C can attach what they like.
+#[test]
+fn a_video_meta_that_breaks_the_rules_is_a_bad_frame() {
+    for properties in BATCHES {
+        let elements =
+            format!("retinafacedetect ! retinafacedetect {properties} ! retinafaceoverlay");
+        let pipeline = astronaut(7, &elements);
+        let source = pipeline.by_name("source").and_then(|source| source.static_pad("src"));
+        let number = AtomicU64::new(0);
+        source.expect("a pad").add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+            let Some(gst::PadProbeData::Buffer(buffer)) = &mut info.data else {
+                return gst::PadProbeReturn::Ok;
+            };
+            let (format, n_planes) = match number.fetch_add(1, Ordering::SeqCst) {
+                1 => (gst_video::VideoFormat::Bgr, 5),
+                2 => (gst_video::VideoFormat::Bgr, u32::MAX),
+                3 => (gst_video::VideoFormat::Bgr, 0),
+                4 => (gst_video::VideoFormat::__Unknown(9999), 1),
+                _ => return gst::PadProbeReturn::Ok,
+            };
+            // Not the source's own, which comes again.
+            let pixels = buffer.map_readable().expect("readable").to_vec();
+            *buffer = gst::Buffer::from_mut_slice(pixels);
+            let buffer = buffer.make_mut();
+            let flags = gst_video::VideoFrameFlags::empty();
+            let plain = gst_video::VideoFormat::Bgr;
+            gst_video::VideoMeta::add(buffer, flags, plain, 512, 512).expect("a meta");
+            // SAFETY: the buffer is writable and has a meta.
+            unsafe {
+                let meta = gst_video::ffi::gst_buffer_get_video_meta(buffer.as_mut_ptr());
+                (*meta).format = format.into_glib();
+                (*meta).n_planes = n_planes;
+            }
+            gst::PadProbeReturn::Ok
+        });
+        let (samples, _, errors) = run(&pipeline);
+        assert_eq!(errors, [""; 0], "{properties}");
+        let faces = |sample: &gst::Sample| meta::faces(sample.buffer().expect("a buffer")).len();
+        let faces: Vec<_> = samples.iter().map(faces).collect();
+        assert_eq!(faces, [2, 0, 0, 0, 0, 2, 2], "{properties}");
         pipeline.set_state(gst::State::Null).expect("it stops");
     }
 }

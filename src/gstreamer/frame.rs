@@ -218,8 +218,8 @@ fn locate(
         return Err(match buffer.meta::<VideoCropMeta>() {
             Some(_) => MapError::Crop { window: *window, picture },
             None => MapError::Meta {
-                meta: describe(info.format(), picture.0, picture.1),
-                caps: describe(info.format(), width, height),
+                meta: describe(info.format(), picture.0, picture.1, info.n_planes()),
+                caps: describe(info.format(), width, height, info.n_planes()),
             },
         });
     }
@@ -245,23 +245,26 @@ fn locate(
     Ok((memories, planes))
 }
 
-/// What gst_video_frame_map() demands of a meta, beside its size.
+/// What gst_video_frame_map() demands of a meta, beside its size. One with more planes than it has room for must not get
+/// further, as its strides cannot be read.
 fn check_meta(meta: &VideoMeta, info: &VideoInfo) -> Result<(), MapError> {
     if meta.format() == info.format() && meta.n_planes() == info.n_planes() {
         return Ok(());
     }
     Err(MapError::Meta {
-        meta: describe(meta.format(), meta.width(), meta.height()),
-        caps: describe(info.format(), info.width(), info.height()),
+        meta: describe(meta.format(), meta.width(), meta.height(), meta.n_planes()),
+        caps: describe(info.format(), info.width(), info.height(), info.n_planes()),
     })
 }
 
-fn describe(format: VideoFormat, width: u32, height: u32) -> String {
-    format!("{width}×{height} {format}")
+/// The format not by its name in GStreamer: for a number that is none the binding of that panics.
+fn describe(format: VideoFormat, width: u32, height: u32, planes: u32) -> String {
+    format!("{width}×{height} pixels of {format:?} in {planes} planes")
 }
 
 #[cfg(test)]
 mod tests {
+    use glib::translate::IntoGlib;
     use gst_video::{VideoColorMatrix, VideoFrameFlags};
     use proptest::prelude::*;
 
@@ -381,6 +384,35 @@ mod tests {
             gst::init().unwrap();
             let info = VideoInfo::builder(VideoFormat::Nv12, 8, 8).colorimetry(&colorimetry);
             assert_eq!(luma_weights(&info.build().unwrap()), weights, "{matrix:?}");
+        }
+    }
+
+    /// As only elements in C can make them.
+    #[test]
+    fn metas_that_break_the_rules_are_refused() {
+        let info = info(VideoFormat::Nv12, 4, 4);
+        for (format, n_planes) in [
+            (VideoFormat::Nv12, 0),
+            (VideoFormat::Nv12, 5),
+            (VideoFormat::Nv12, u32::MAX),
+            (VideoFormat::Unknown, 2),
+            (VideoFormat::Encoded, 0),
+            (VideoFormat::__Unknown(9999), 2),
+            (VideoFormat::__Unknown(-1), u32::MAX),
+        ] {
+            let mut buffer = buffer(&[vec![0; 24]]);
+            add_meta(&mut buffer, &info, &[0, 16], &[4, 4]);
+            assert!(samples(&buffer, &info).is_ok());
+            // SAFETY: nobody else has the buffer, and it has a meta.
+            unsafe {
+                let buffer = buffer.make_mut().as_mut_ptr();
+                let meta = gst_video::ffi::gst_buffer_get_video_meta(buffer);
+                (*meta).format = format.into_glib();
+                (*meta).n_planes = n_planes;
+            }
+            let read = samples(&buffer, &info);
+            assert!(matches!(read, Err(MapError::Meta { .. })), "{format:?}, {n_planes}: {read:?}");
+            assert!(fill(&mut buffer, &info, 7).is_err());
         }
     }
 
