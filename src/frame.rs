@@ -36,6 +36,12 @@ impl Window {
     pub fn extent(&self) -> (u32, u32) {
         (self.x.saturating_add(self.width), self.y.saturating_add(self.height))
     }
+
+    /// Whether it lies in a picture of this width and height.
+    pub fn fits(&self, picture: (u32, u32)) -> bool {
+        let (width, height) = self.extent();
+        width <= picture.0 && height <= picture.1
+    }
 }
 
 impl Component {

@@ -251,14 +251,23 @@ fn views_and_fields_of_their_own_are_refused() {
     assert!(error.is_err(), "single fields are not negotiated");
 }
 
+/// Nothing is loaded for the size that the meta claims, and no pixel outside of the picture is read.
 #[test]
 fn a_crop_meta_outside_the_picture_is_no_frame() {
     let sample = common::astronaut("I420");
-    let mut buffer = sample.buffer_owned().expect("a buffer").copy();
-    VideoCropMeta::add(buffer.make_mut(), (500, 0, 64, 64));
     let caps = sample.caps_owned().expect("caps");
-    if let Ok(out) = push("", &caps, buffer) {
-        assert!(meta::faces(&out).is_empty());
+    for rect in [(500, 0, 64, 64), (0, 0, 0, 0), (0, 0, u32::MAX, u32::MAX), (u32::MAX, 0, 9, 9)] {
+        let mut harness =
+            gst_check::Harness::new_parse("retinafacedetect max-size=0 ! retinafaceoverlay");
+        let bus = gst::Bus::new();
+        harness.element().expect("a bin").set_bus(Some(&bus));
+        harness.set_src_caps(caps.clone());
+        let mut buffer = sample.buffer_owned().expect("a buffer").copy();
+        VideoCropMeta::add(buffer.make_mut(), rect);
+        let out = harness.push_and_pull(buffer).expect("the frame passes");
+        assert_eq!(meta::faces(&out), []);
+        let warning = bus.pop_filtered(&[gst::MessageType::Warning, gst::MessageType::Element]);
+        assert!(warning.is_some(), "{rect:?}");
     }
 }
 

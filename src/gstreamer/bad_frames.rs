@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::MapError;
+use super::frame::MapError;
 
 /// So many without a good one before are no accident: the stream is wrong.
 const MOST: u64 = 100;

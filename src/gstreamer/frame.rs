@@ -112,10 +112,23 @@ pub enum MapError {
 }
 
 /// Width and height of the frame in `buffer`, which its `GstVideoCropMeta` may have cut out of a
-/// larger picture.
+/// larger picture; those of the caps where that is impossible, for the frame to be refused when it
+/// is mapped.
 pub fn visible_size(buffer: &gst::BufferRef, info: &VideoInfo) -> (u32, u32) {
-    let Window { width, height, .. } = window(buffer, info);
-    (width, height)
+    let window = window(buffer, info);
+    let picture = match video_meta(buffer) {
+        Some(meta) => (meta.width(), meta.height()),
+        None => (info.width(), info.height()),
+    };
+    if window.width == 0 || window.height == 0 || !window.fits(picture) {
+        return (info.width(), info.height());
+    }
+    (window.width, window.height)
+}
+
+/// Of several metas GStreamer takes that with the lowest id.
+fn video_meta(buffer: &gst::BufferRef) -> Option<gst::MetaRef<'_, VideoMeta>> {
+    buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id())
 }
 
 fn window(buffer: &gst::BufferRef, info: &VideoInfo) -> Window {
@@ -204,8 +217,7 @@ fn locate(
     layout: &Layout,
     window: &Window,
 ) -> Result<(Memories, [PlaneMut; 3]), MapError> {
-    // Of several metas GStreamer takes that with the lowest id.
-    let meta = buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id());
+    let meta = video_meta(buffer);
     let (offsets, strides, picture) = match &meta {
         Some(meta) => {
             check_meta(meta, info)?;
@@ -214,7 +226,7 @@ fn locate(
         None => (info.offset(), info.stride(), (info.width(), info.height())),
     };
     let (width, height) = window.extent();
-    if width > picture.0 || height > picture.1 {
+    if !window.fits(picture) {
         return Err(match buffer.meta::<VideoCropMeta>() {
             Some(_) => MapError::Crop { window: *window, picture },
             None => MapError::Meta {
