@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What becomes of a stream where not all goes well: downstream refuses frames for a moment, or frames
-//! are not what their caps promise.
+//! What becomes of a stream where not all goes well: downstream refuses frames for a moment, frames
+//! are not what their caps promise, or come faster than faces are found.
 
 mod common;
 
@@ -406,5 +406,57 @@ fn a_video_meta_that_breaks_the_rules_is_a_bad_frame() {
         let faces: Vec<_> = samples.iter().map(faces).collect();
         assert_eq!(faces, [2, 0, 0, 0, 0, 2, 2], "{properties}");
         pipeline.set_state(gst::State::Null).expect("it stops");
+    }
+}
+
+/// Plays a live source of 200 frames per second into an element that takes longer than that for each:
+/// how late the last of `frames` frames comes out, in seconds, and the element's statistics.
+fn lag(properties: &str, frames: u64) -> (f64, gst::Structure) {
+    let pipeline = parse(&format!(
+        "videotestsrc is-live=true num-buffers={frames} ! \
+         video/x-raw,format=GRAY8,width=320,height=240,framerate=200/1 ! retinafacedetect \
+         name=detect threads=1 scale=3 max-size=0 {properties} ! fakesink name=sink sync=false"
+    ));
+    let [detect, sink] = ["detect", "sink"].map(|name| pipeline.by_name(name).expect(name));
+    let pad = sink.static_pad("sink").expect("a pad");
+    let passed = count(&pad);
+    let latest = Arc::new(Mutex::new(0.0));
+    let seen = Arc::clone(&latest);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let Some(gst::PadProbeData::Buffer(buffer)) = &info.data else { unreachable!() };
+        let now = sink.clock().expect("a clock").time() - sink.base_time().expect("a time");
+        let lag = now.saturating_sub(buffer.pts().expect("a time"));
+        *seen.lock().expect("a lag") = lag.nseconds() as f64 / 1e9;
+        gst::PadProbeReturn::Ok
+    });
+    pipeline.set_state(gst::State::Playing).expect("it plays");
+    let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().expect("a bus");
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+    assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "{properties}");
+    assert_eq!(passed.load(Ordering::SeqCst), frames, "none is dropped");
+    let stats = detect.property("stats");
+    pipeline.set_state(gst::State::Null).expect("it stops");
+    let lag = *latest.lock().expect("a lag");
+    (lag, stats)
+}
+
+#[test]
+fn late_frames_are_skipped_where_the_element_does_not_keep_up() {
+    let number = |stats: &gst::Structure, name| stats.get::<u64>(name).expect(name);
+    let (behind, stats) = lag("in-flight=1", 20);
+    assert_eq!((number(&stats, "frames"), number(&stats, "skipped")), (20, 0));
+    let each = stats.get::<f64>("inference-mean-ms").expect("a time") / 1000.0;
+    assert!(behind > 5.0 * each, "{behind} s, with {each} s for each frame");
+
+    for in_flight in [1, 2] {
+        let (behind, stats) = lag(&format!("in-flight={in_flight} max-lag=20000000"), 400);
+        let (detected, skipped) = (number(&stats, "frames"), number(&stats, "skipped"));
+        assert_eq!(detected + skipped, 400);
+        assert!(detected >= 3 && skipped >= 50, "{detected} detected, {skipped} skipped");
+        // The frames in flight, and some more where the machine is busy.
+        let slowest = stats.get::<f64>("inference-p99-ms").expect("a time") / 1000.0;
+        let most = 0.02 + 2.0 * f64::from(in_flight) * slowest + 0.5;
+        assert!(behind < most, "{behind} s, with {slowest} s for each frame");
     }
 }

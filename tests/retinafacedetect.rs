@@ -367,6 +367,8 @@ fn other_value(pspec: &glib::ParamSpec) -> glib::Value {
         (!pspec.default_value()).to_value()
     } else if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecUInt>() {
         (pspec.default_value() + 1).to_value()
+    } else if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecUInt64>() {
+        (pspec.default_value() + 1).to_value()
     } else if let Some(pspec) = pspec.downcast_ref::<glib::ParamSpecDouble>() {
         (pspec.default_value() + 0.125).to_value()
     } else if let Some(class) = glib::FlagsClass::with_type(pspec.value_type()) {

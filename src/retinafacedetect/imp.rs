@@ -18,6 +18,7 @@ use gst_base::{
 use super::{
     activation,
     mode::Mode,
+    pace::Pace,
     settings::{
         ExecutionProvider, LiveSettings, Messages, Orientation, Precision, ScaleMethod, Settings,
         Strides,
@@ -331,6 +332,16 @@ pub struct RetinaFaceDetect {
         mutable_playing,
     )]
     #[property(
+        name = "max-lag",
+        nick = "Maximum lag",
+        blurb = "Frames that come to this element later than usual by more nanoseconds than this \
+                 pass through without faces, until it has caught up (0 = unlimited). One or two \
+                 frame times keep up with a live source",
+        get, set, type = u64, member = max_lag,
+        default = LiveSettings::DEFAULT.max_lag,
+        mutable_playing,
+    )]
+    #[property(
         name = "messages",
         nick = "Messages",
         blurb = "When to post a \"facedetect\" element message with the faces of a frame",
@@ -339,6 +350,8 @@ pub struct RetinaFaceDetect {
         builder(LiveSettings::DEFAULT.messages)
     )]
     live_settings: Mutex<LiveSettings>,
+    /// There from the first caps on.
+    pace: Mutex<Option<Pace>>,
     state: Mutex<Option<State>>,
     #[property(
         name = "active-execution-provider",
@@ -491,6 +504,10 @@ impl RetinaFaceDetect {
             };
             state.stream.replace(Stream { format, mode: mode.clone() }).is_none()
         };
+        if first {
+            let latency = self.upstream_latency().unwrap_or_default();
+            *lock(&self.pace) = Some(Pace::new(latency));
+        }
         if let Some(pool) = mode.pool()
             && first
         {
@@ -545,15 +562,36 @@ impl RetinaFaceDetect {
         match set {
             // Here a pad asks for a frame and has to get it.
             _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
-            0 if self.is_live() => 1,
+            0 if self.upstream_latency().is_some() => 1,
             0 => thread::available_parallelism().map_or(1, usize::from),
             set => set,
         }
     }
 
-    fn is_live(&self) -> bool {
+    /// `None` where it is not live.
+    fn upstream_latency(&self) -> Option<gst::ClockTime> {
         let mut query = gst::query::Latency::new();
-        self.obj().sink_pad().peer_query(&mut query) && query.result().0
+        let answered = self.obj().sink_pad().peer_query(&mut query);
+        let (live, minimum, _) = query.result();
+        (answered && live).then_some(minimum)
+    }
+
+    /// Whether a frame with these settings comes so late that it is skipped.
+    fn is_late(&self, running_time: Option<gst::ClockTime>, settings: &LiveSettings) -> bool {
+        let max_lag = settings.max_lag;
+        if max_lag == 0 {
+            return false;
+        }
+        let now = || {
+            let (clock, base_time) = (self.obj().clock()?, self.obj().base_time()?);
+            clock.time().checked_sub(base_time)
+        };
+        match (running_time, now(), &mut *lock(&self.pace)) {
+            (Some(frame), Some(now), Some(pace)) => {
+                pace.is_late(frame, now, gst::ClockTime::from_nseconds(max_lag))
+            }
+            _ => false,
+        }
     }
 
     /// What frames in flight add to the latency of a live pipeline: with the time of that many frames
@@ -600,7 +638,12 @@ impl RetinaFaceDetect {
         };
         job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
         job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
-        job.detect = detect;
+        let late = self.is_late(job.running_time, &job.settings);
+        if late && detect {
+            gst::debug!(CAT, imp = self, "Skipping a frame of {:?}: it is late", job.running_time);
+            lock(&self.output).stats.skip();
+        }
+        job.detect = detect && !late;
         job.format = Some(Arc::clone(format));
         job.buffer = Some(buffer);
     }
@@ -781,10 +824,10 @@ impl ObjectImpl for RetinaFaceDetect {
             let stats = glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
                 .nick("Statistics")
                 .blurb(
-                    "Since the last start: number of frames processed and of faces found, and of \
-                     frames passed on without a search because they do not match their caps \
-                     (bad-frames; an error after 100 or at the end, if no other has come); mean, \
-                     median and 99th percentile, in milliseconds, of each stage and of the time \
+                    "Since the last start: number of frames processed and of faces found, of \
+                     frames passed on without a search because they were late (skipped, see \
+                     max-lag) or do not match their caps (bad-frames; an error after 100 or at \
+                     the end, if no other has come); mean, median and 99th percentile, in milliseconds, of each stage and of the time \
                      that frames spend in the element",
                 )
                 .read_only()

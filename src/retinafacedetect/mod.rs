@@ -7,6 +7,7 @@ use gst::prelude::*;
 mod activation;
 mod imp;
 mod mode;
+mod pace;
 mod settings;
 mod stats;
 mod worker;

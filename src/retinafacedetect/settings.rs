@@ -199,6 +199,8 @@ pub struct LiveSettings {
     pub largest_only: bool,
     pub margin: f64,
     pub inference_interval: u32,
+    /// Nanoseconds.
+    pub max_lag: u64,
     pub messages: Messages,
 }
 
@@ -233,6 +235,7 @@ impl LiveSettings {
         largest_only: false,
         margin: 0.0,
         inference_interval: 1,
+        max_lag: 0,
         messages: Messages::Never,
     };
 }

@@ -15,6 +15,7 @@ const LONGEST_US: u64 = 600_000_000;
 pub struct Stats {
     frames: u64,
     faces: u64,
+    skipped: u64,
     /// Microseconds.
     stages: [(&'static str, Option<Histogram<u32>>); 4],
 }
@@ -25,7 +26,7 @@ impl Default for Stats {
         let histogram = || Histogram::new_with_bounds(1, LONGEST_US, 2).ok();
         let stages = ["preprocess", "inference", "postprocess", "latency"];
         let stages = stages.map(|name| (name, histogram()));
-        Self { frames: 0, faces: 0, stages }
+        Self { frames: 0, faces: 0, skipped: 0, stages }
     }
 }
 
@@ -42,12 +43,18 @@ impl Stats {
         }
     }
 
-    /// `frames`, `faces`, `bad-frames` (uint64), and `preprocess-mean-ms`, `preprocess-p50-ms`,
+    /// A frame that passes because it is late.
+    pub fn skip(&mut self) {
+        self.skipped += 1;
+    }
+
+    /// `frames`, `faces`, `skipped`, `bad-frames` (uint64), and `preprocess-mean-ms`, `preprocess-p50-ms`,
     /// `preprocess-p99-ms`, `inference-mean-ms` … (doubles).
     pub fn to_structure(&self, bad_frames: u64) -> gst::Structure {
         let mut structure = gst::Structure::builder("stats")
             .field("frames", self.frames)
             .field("faces", self.faces)
+            .field("skipped", self.skipped)
             .field("bad-frames", bad_frames)
             .build();
         for (name, histogram) in &self.stages {
