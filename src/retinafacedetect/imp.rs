@@ -336,7 +336,7 @@ pub struct RetinaFaceDetect {
         nick = "Maximum lag",
         blurb = "Frames that come to this element later than usual by more nanoseconds than this \
                  pass through without faces, until it has caught up (0 = unlimited). One or two \
-                 frame times keep up with a live source",
+                 frame times suit a live source",
         get, set, type = u64, member = max_lag,
         default = LiveSettings::DEFAULT.max_lag,
         mutable_playing,
