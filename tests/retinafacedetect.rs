@@ -6,11 +6,13 @@ mod common;
 
 use std::{fs, path::Path, process::Command};
 
+use glib::translate::ToGlibPtr;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoRegionOfInterestMeta;
 use gstretinaface::{
-    face::Landmarks,
+    face::{Face, Landmarks},
+    geometry::Rect,
     meta::{self, Detections},
 };
 
@@ -430,6 +432,65 @@ fn a_file_name_need_not_be_utf8() {
     let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
     let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
     assert!(err.error().to_string().contains("/nowhere/"), "{}", err.error());
+    pipeline.set_state(gst::State::Null).expect("back to NULL");
+}
+
+/// Attaches regions of interest as an element in C may: without a type, with names of bytes that are
+/// no UTF-8, and with fields of other types.
+fn attach_strange_regions(buffer: &mut gst::BufferRef) {
+    let strange = c"\xff\xfe";
+    // SAFETY: the functions copy the strings and take the structures; the buffer is writable.
+    unsafe {
+        let quark = glib::ffi::g_quark_from_string(strange.as_ptr());
+        for (kind, name) in [
+            (0, c"bounds"),
+            (quark, c"bounds"),
+            (glib::ffi::g_quark_from_string(c"face".as_ptr()), strange),
+        ] {
+            let meta = gst_video::ffi::gst_buffer_add_video_region_of_interest_meta_id(
+                buffer.as_mut_ptr(),
+                kind,
+                10,
+                20,
+                30,
+                40,
+            );
+            for name in [name, c"bounds", c"landmarks", c"detection"] {
+                let name = glib::ffi::g_quark_from_string(name.as_ptr());
+                let param = gst::ffi::gst_structure_new_id_empty(name);
+                for field in [c"x_min", c"left_eye_x", c"confidence", strange] {
+                    let field = glib::ffi::g_quark_from_string(field.as_ptr());
+                    let text = "no number".to_value();
+                    gst::ffi::gst_structure_id_set_value(param, field, text.to_glib_none().0);
+                }
+                gst_video::ffi::gst_video_region_of_interest_meta_add_param(meta, param);
+            }
+        }
+    }
+}
+
+#[test]
+fn regions_of_other_elements_may_have_any_bytes() {
+    common::init();
+    let pipeline = gst::parse::launch(
+        "videotestsrc num-buffers=3 name=source ! video/x-raw,width=64,height=64 ! \
+         retinafacedetect messages=every-frame ! retinafaceoverlay ! appsink name=sink",
+    );
+    let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("a pipeline");
+    let pad = pipeline.by_name("source").and_then(|source| source.static_pad("src"));
+    pad.expect("a pad").add_probe(gst::PadProbeType::BUFFER, |_, info| {
+        attach_strange_regions(info.buffer_mut().expect("a buffer").make_mut());
+        gst::PadProbeReturn::Ok
+    });
+    let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("an appsink");
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    for _ in 0..3 {
+        let sample = sink.pull_sample().expect("a frame");
+        let faces = meta::faces(sample.buffer().expect("a buffer"));
+        // Of the one that is a face, the rectangle is all that makes sense.
+        let rect = Rect::new(10.0, 20.0, 40.0, 60.0);
+        assert_eq!(faces, [Face { bounds: rect, ..Face::default() }]);
+    }
     pipeline.set_state(gst::State::Null).expect("back to NULL");
 }
 

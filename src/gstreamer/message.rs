@@ -46,8 +46,10 @@ impl TryFrom<&gst::StructureRef> for Detections {
     type Error = InvalidMessage;
 
     fn try_from(structure: &gst::StructureRef) -> Result<Self, InvalidMessage> {
-        if structure.name() != NAME {
-            return Err(InvalidMessage(format!("its name is {}", structure.name())));
+        if !structure.has_name(NAME) {
+            // From C it may be no UTF-8.
+            let name = String::from_utf8_lossy(structure.name().as_bytes());
+            return Err(InvalidMessage(format!("its name is {name}")));
         }
         let time = |field| {
             structure
@@ -90,7 +92,7 @@ fn parse_face(value: &glib::SendValue) -> Result<Face, InvalidMessage> {
         .map_err(|err| InvalidMessage(format!("an entry of faces is not a structure: {err}")))?;
     Ok(Face {
         bounds: fields::bounds(&structure)
-            .ok_or_else(|| InvalidMessage(format!("a face has no bounds: {structure}")))?,
+            .ok_or_else(|| InvalidMessage("a face has no bounds".to_owned()))?,
         landmarks: fields::landmarks(&structure),
         confidence: fields::double(&structure, "confidence"),
     })

@@ -16,6 +16,9 @@
 //! With the cargo feature `analytics`, the meta's id is that of an object detection in the buffer's
 //! GstAnalytics meta.
 
+use std::ffi::CStr;
+
+use glib::translate::IntoGlib;
 use glib::variant::ToVariant;
 use gst_video::VideoRegionOfInterestMeta;
 
@@ -54,21 +57,47 @@ pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32)
 /// The faces on a buffer, whoever attached them: every region of interest of type `face`. Without
 /// a param `bounds`, the face has the meta's rectangle.
 pub fn faces(buffer: &gst::BufferRef) -> Vec<Face> {
-    buffer
-        .iter_meta::<VideoRegionOfInterestMeta>()
-        .filter(|meta| meta.roi_type() == ROI_TYPE)
-        .map(|meta| Face {
-            bounds: meta.param("bounds").and_then(fields::bounds).unwrap_or_else(|| {
-                let (x, y, w, h) = meta.rect();
-                let (x, y, w, h) = (x as f32, y as f32, w as f32, h as f32);
-                Rect::new(x, y, x + w, y + h)
+    let metas = buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|meta| {
+        // SAFETY: the meta is part of the buffer, which is borrowed for as long.
+        RawMeta(unsafe { &*meta.as_ptr() })
+    });
+    metas.filter(RawMeta::is_face).map(|meta| meta.face()).collect()
+}
+
+/// A meta as an element in C may have attached it: without a type, or with names of any bytes. The
+/// bindings take both for UTF-8 strings that are there.
+struct RawMeta<'a>(&'a gst_video::ffi::GstVideoRegionOfInterestMeta);
+
+impl RawMeta<'_> {
+    fn is_face(&self) -> bool {
+        self.0.roi_type == glib::Quark::from_str(ROI_TYPE).into_glib()
+    }
+
+    fn face(&self) -> Face {
+        let bounds = self.param(c"bounds", fields::bounds);
+        Face {
+            bounds: bounds.unwrap_or_else(|| {
+                let (x, y) = (self.0.x as f32, self.0.y as f32);
+                Rect::new(x, y, x + self.0.w as f32, y + self.0.h as f32)
             }),
-            landmarks: meta.param("landmarks").and_then(fields::landmarks),
-            confidence: meta
-                .param("detection")
-                .and_then(|params| fields::double(params, "confidence")),
-        })
-        .collect()
+            landmarks: self.param(c"landmarks", fields::landmarks),
+            confidence: self.param(c"detection", |params| fields::double(params, "confidence")),
+        }
+    }
+
+    /// What `read` finds in the first param of this name.
+    fn param<T>(&self, name: &CStr, read: impl Fn(&gst::StructureRef) -> Option<T>) -> Option<T> {
+        let meta = std::ptr::from_ref(self.0).cast_mut();
+        // SAFETY: it only reads the meta, which lives as long as its buffer is borrowed.
+        let param = unsafe {
+            gst_video::ffi::gst_video_region_of_interest_meta_get_param(meta, name.as_ptr())
+        };
+        if param.is_null() {
+            return None;
+        }
+        // SAFETY: a structure that belongs to the meta.
+        read(unsafe { gst::StructureRef::from_glib_borrow(param) })
+    }
 }
 
 fn detection(face: &Face, width: u32, height: u32) -> gst::Structure {
