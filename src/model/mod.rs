@@ -2,6 +2,8 @@
 
 //! An ONNX file with a RetinaFace network: which heads, strides and anchors it has.
 
+mod file;
+
 use std::{
     collections::HashSet,
     sync::{Arc, Mutex, PoisonError, Weak},
@@ -18,14 +20,17 @@ use crate::{
         level::{BOX_VALUES, LANDMARK_VALUES, Level, cells},
     },
     onnx::{
+        accessors::printable,
         graph::Graph,
         messages::{DataType, GraphProto, ModelProto, ValueInfoProto},
         passes::specialise::{self, Channels, Head, Part, Wanted},
         shapes::Shapes,
+        validate::{Invalid, validate},
     },
     preprocess::{Form, InputSizes, Normalisation},
 };
 
+pub use file::{FileError, read};
 pub use specialise::NotSpecialised;
 
 /// Why a file cannot be used.
@@ -38,10 +43,14 @@ pub enum ModelError {
     #[error("The file is not an ONNX network: it describes no graph.")]
     NoGraph,
     #[error(
-        "The network's weights are in a file of their own ({0}), and only networks in one file can \
-         be used: save it again with the weights inside."
+        "The network's weights are in a file of their own ({0}), which was not looked for: save the \
+         network again with the weights inside."
     )]
     ExternalWeights(String),
+    #[error(
+        "The network contradicts itself or asks for what no detector needs: {0}. Export it again."
+    )]
+    Invalid(#[from] Invalid),
     #[error(
         "The network's image input must be one float tensor of the shape [1, 3, height, width], but \
          its inputs are {0}."
@@ -61,6 +70,9 @@ pub enum ModelError {
 
 /// No network has an input of more pixels a side: keeps the arithmetic of grids within bounds.
 const MAX_SIZE: u32 = 1 << 16;
+
+/// The input size for which networks that take any are checked.
+const TYPICAL_SIZE: (u32, u32) = (640, 640);
 
 /// What a network is to take of frames and to give of its levels.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,6 +158,9 @@ impl Model {
             outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
         })?;
         sizes.multiple = multiple(&network.graph, &input, &recognised);
+        let (width, height) =
+            (sizes.width.unwrap_or(TYPICAL_SIZE.0), sizes.height.unwrap_or(TYPICAL_SIZE.1));
+        validate(&proto, &input, &[1, 3, height as usize, width as usize])?;
         Ok(Model { bytes, proto, input, sizes, recognised })
     }
 
@@ -322,10 +337,8 @@ fn multiple(graph: &Graph, input: &str, recognised: &Recognised) -> u32 {
 
 /// The file that a tensor's data is in, if it is not in this one.
 fn external_weights(graph: &GraphProto) -> Option<String> {
-    const EXTERNAL: i32 = 1;
-    let tensor = graph.initializer.iter().find(|tensor| tensor.data_location() == EXTERNAL)?;
-    let location = tensor.external_data.iter().find(|entry| entry.key() == "location");
-    Some(location.map_or_else(|| "of unknown name".to_owned(), |entry| entry.value().to_owned()))
+    let tensor = graph.tensors().find(|tensor| tensor.is_external())?;
+    Some(tensor.external("location").map_or_else(|| "of unknown name".to_owned(), printable))
 }
 
 /// Values as a list for a message: `input float [1, 3, height, width]`.
@@ -337,9 +350,9 @@ fn describe(values: &[&ValueInfoProto]) -> String {
         Some((data_type, dimensions)) => {
             let sizes: Vec<_> = dimensions.iter().map(ToString::to_string).collect();
             let data_type = DataType::name(data_type);
-            format!("{} {data_type} [{}]", value.name(), sizes.join(", "))
+            format!("{} {data_type} [{}]", printable(value.name()), sizes.join(", "))
         }
-        None => value.name().to_owned(),
+        None => printable(value.name()),
     };
     values.iter().map(describe).collect::<Vec<_>>().join(", ")
 }

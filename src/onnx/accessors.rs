@@ -8,13 +8,46 @@ use prost::bytes::Bytes;
 
 use super::messages::*;
 
+/// A name in a file as it can be shown: without control characters, and not endless.
+pub fn printable(name: &str) -> String {
+    const MOST: usize = 100;
+    let shown = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+    let mut text: String = name.chars().take(MOST).map(shown).collect();
+    if name.chars().nth(MOST).is_some() {
+        text.push('…');
+    }
+    text
+}
+
+impl GraphProto {
+    /// All tensors in the file: initialisers, and those of nodes.
+    pub fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
+        let attributes = self.node.iter().flat_map(|node| &node.attribute);
+        let of_nodes =
+            attributes.flat_map(|attribute| attribute.t.iter().chain(&attribute.tensors));
+        self.initializer.iter().chain(of_nodes)
+    }
+
+    /// As [`Self::tensors`].
+    pub fn tensors_mut(&mut self) -> impl Iterator<Item = &mut TensorProto> {
+        let attributes = self.node.iter_mut().flat_map(|node| &mut node.attribute);
+        let of_nodes =
+            attributes.flat_map(|attribute| attribute.t.iter_mut().chain(&mut attribute.tensors));
+        self.initializer.iter_mut().chain(of_nodes)
+    }
+}
+
 impl ValueInfoProto {
     /// The element type and shape, for a tensor whose rank is known.
     pub fn tensor(&self) -> Option<(i32, &[Dimension])> {
+        let tensor = self.tensor_type()?;
+        Some((tensor.elem_type(), tensor.shape.as_ref()?.dim.as_slice()))
+    }
+
+    /// What is known of a tensor.
+    pub fn tensor_type(&self) -> Option<&TensorType> {
         match self.r#type.as_ref()?.value.as_ref()? {
-            TypeValue::Tensor(tensor) => {
-                Some((tensor.elem_type(), tensor.shape.as_ref()?.dim.as_slice()))
-            }
+            TypeValue::Tensor(tensor) => Some(tensor),
             _ => None,
         }
     }
@@ -36,7 +69,9 @@ impl fmt::Display for Dimension {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.value, self.size()) {
             (_, Some(size)) => write!(f, "{size}"),
-            (Some(DimensionValue::Param(name)), _) if !name.is_empty() => f.write_str(name),
+            (Some(DimensionValue::Param(name)), _) if !name.is_empty() => {
+                f.write_str(&printable(name))
+            }
             _ => f.write_str("?"),
         }
     }
@@ -54,6 +89,17 @@ impl DataType {
             Ok(DataType::Double) => "double",
             _ => "of another type",
         }
+    }
+
+    /// Bytes of an element, where all have as many.
+    pub fn size(self) -> Option<usize> {
+        Some(match self {
+            Self::Uint8 | Self::Int8 | Self::Bool => 1,
+            Self::Uint16 | Self::Int16 | Self::Float16 | Self::Bfloat16 => 2,
+            Self::Float | Self::Int32 | Self::Uint32 => 4,
+            Self::Double | Self::Int64 | Self::Uint64 => 8,
+            Self::Undefined | Self::String => return None,
+        })
     }
 }
 
@@ -103,6 +149,11 @@ impl NodeProto {
     /// Empty if there is no such attribute.
     pub fn ints(&self, name: &str) -> &[i64] {
         self.attribute(name).map_or(&[], |attribute| &attribute.ints)
+    }
+
+    /// Empty if there is no such attribute.
+    pub fn floats(&self, name: &str) -> &[f32] {
+        self.attribute(name).map_or(&[], |attribute| &attribute.floats)
     }
 
     pub fn string(&self, name: &str) -> Option<&str> {
@@ -156,6 +207,20 @@ impl TensorProto {
                 (ints.len() == len).then(|| ints.iter().copied().map(i64::from).collect())
             }
         }
+    }
+
+    /// Whether the data is in a file of its own.
+    pub fn is_external(&self) -> bool {
+        const EXTERNAL: i32 = 1;
+        self.data_location() == EXTERNAL
+    }
+
+    /// An entry on where in a file of their own the data is.
+    pub fn external(&self, key: &str) -> Option<&str> {
+        self.external_data
+            .iter()
+            .find(|entry| entry.key() == key)
+            .map(StringStringEntryProto::value)
     }
 
     pub fn is(&self, data_type: DataType) -> bool {

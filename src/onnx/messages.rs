@@ -163,17 +163,26 @@ pub struct AttributeProto {
     pub sparse_tensors: Vec<Bytes>,
 }
 
-/// What `TensorProto::data_type` and `Tensor::elem_type` say, as far as it matters here.
+/// What `TensorProto::data_type` and `Tensor::elem_type` say; left out are types of less than a byte
+/// and those of 8 bit floats, which detectors do not have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, prost::Enumeration)]
 #[repr(i32)]
 pub enum DataType {
     Undefined = 0,
     Float = 1,
     Uint8 = 2,
+    Int8 = 3,
+    Uint16 = 4,
+    Int16 = 5,
     Int32 = 6,
     Int64 = 7,
+    String = 8,
+    Bool = 9,
     Float16 = 10,
     Double = 11,
+    Uint32 = 12,
+    Uint64 = 13,
+    Bfloat16 = 16,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -2,7 +2,7 @@
 
 //! ONNX networks: decoding the file, following values through its graph, and rewriting it.
 
-mod accessors;
+pub mod accessors;
 pub mod builder;
 pub mod convolution;
 pub mod graph;
@@ -10,6 +10,7 @@ pub mod messages;
 pub mod operators;
 pub mod passes;
 pub mod shapes;
+pub mod validate;
 mod window;
 
 #[cfg(test)]

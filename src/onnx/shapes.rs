@@ -11,10 +11,10 @@ use super::operators::Operator;
 use super::window::Window;
 
 /// Larger dimensions are a mistake, and would make arithmetic overflow.
-const MAX_DIMENSION: usize = 1 << 24;
+pub const MAX_DIMENSION: usize = 1 << 24;
 
 /// Detectors have no tensors of more dimensions.
-const MAX_RANK: usize = 8;
+pub const MAX_RANK: usize = 8;
 
 /// Integers computed from shapes are few; longer tensors are data.
 const MAX_INTEGERS: usize = 64;
@@ -338,7 +338,7 @@ fn sliding(shape: &[usize], window: &Window) -> Option<Vec<usize>> {
 }
 
 /// A negative index counts from the end; none outside `len`.
-fn absolute(index: i64, len: usize) -> Option<usize> {
+pub fn absolute(index: i64, len: usize) -> Option<usize> {
     let signed = i64::try_from(len).ok()?;
     let index = if index < 0 { index.checked_add(signed)? } else { index };
     usize::try_from(index).ok().filter(|&index| index < len)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
-    fs, io,
+    io,
     path::PathBuf,
     slice,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
@@ -30,7 +30,7 @@ use crate::{
     frame::Layout,
     inference::{self, Event, LoadError, Loader, LogLevel, Provider, ProviderError, Selection},
     meta::{self, BadFrame, BadFrames, Detections, MapError, OrientationTags},
-    model::Model,
+    model::{self, Model},
     ordered_pool::OrderedPool,
     orientation,
 };
@@ -393,7 +393,7 @@ impl RetinaFaceDetect {
         let read;
         let (name, bytes) = match (&settings.model_file, EMBEDDED_MODEL) {
             (Some(path), _) => {
-                read = fs::read(path).map_err(|err| {
+                read = model::read(path).map_err(|err| {
                     gst::error_msg!(
                         gst::ResourceError::OpenRead,
                         ("Cannot read the network {} (property model-file): {err}", path.display())
