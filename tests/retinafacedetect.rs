@@ -494,6 +494,41 @@ fn regions_of_other_elements_may_have_any_bytes() {
     pipeline.set_state(gst::State::Null).expect("back to NULL");
 }
 
+/// A gigapixel, 64 times: five terabytes.
+#[test]
+fn more_memory_than_there_is_is_an_error() {
+    const CAPS: &str = "video/x-raw,format=GRAY8,width=8192,height=8192";
+    for provider in ["auto", "cpu"] {
+        let message =
+            error(&format!("scale=4 max-size=0 in-flight=64 execution-provider={provider}"), CAPS);
+        assert!(message.contains("32768×32768") && message.contains("max-size"), "{message}");
+    }
+}
+
+#[test]
+fn more_memory_than_there_is_is_an_error_while_playing() {
+    let sample = common::astronaut("GRAY8");
+    let mut harness = harness("in-flight=16", &sample);
+    harness.push_and_pull(frame(&sample, 0)).expect("a frame");
+    let element = detect(&harness);
+    let bus = gst::Bus::new();
+    element.set_bus(Some(&bus));
+    element.set_property("max-size", 0u32);
+    element.set_property("scale", 4.0);
+    let caps = sample.caps().expect("caps").to_owned();
+    let mut large = caps.copy();
+    large.make_mut().set("width", 8192);
+    large.make_mut().set("height", 8192);
+    harness.set_src_caps(large);
+    // The memory is needed when it is written.
+    let _ = harness.push(gst::Buffer::with_size(8192 * 8192).expect("a buffer"));
+    let message =
+        bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &[gst::MessageType::Error]);
+    let message = message.expect("an error");
+    let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
+    assert!(err.error().to_string().contains("MiB"), "{}", err.error());
+}
+
 #[test]
 fn strides_that_are_not_there_are_an_error() {
     let message = error("strides=0", "video/x-raw,width=64,height=64");

@@ -26,6 +26,36 @@ pub enum LoadError {
     Output { name: String, width: u32, height: u32, found: usize, needed: usize },
     #[error("the network as exported takes one frame a run")]
     Batch,
+    #[error(
+        "{0}: set scale or max-size for a smaller input, or in-flight for fewer frames at a time"
+    )]
+    Memory(MemoryNeed),
+}
+
+/// What the runs of a network that go on at once take of the memory that there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error(
+    "{frames} at a time of {}×{} pixels take the network about {} MiB of memory, of {} MiB that \
+     there are",
+    .size.0, .size.1, .needed >> 20, .total >> 20
+)]
+pub struct MemoryNeed {
+    pub size: (u32, u32),
+    pub frames: usize,
+    pub needed: u64,
+    pub total: u64,
+}
+
+impl MemoryNeed {
+    /// More than half: the process, or another, would sooner or later be ended for it.
+    pub fn is_too_much(&self) -> bool {
+        self.needed > self.total / 2
+    }
+
+    /// More than a quarter, which is hardly ever meant.
+    pub fn is_much(&self) -> bool {
+        self.needed > self.total / 4
+    }
 }
 
 /// A network cannot be rewritten, or the rewritten form does not load.
@@ -128,6 +158,13 @@ mod tests {
         assert!(
             ProviderError::refused(Provider::Cpu, 0, why).to_string().ends_with(": out of memory")
         );
+    }
+
+    #[test]
+    fn half_of_the_memory_is_too_much() {
+        let need = |needed| MemoryNeed { size: (640, 480), frames: 1, needed, total: 400 };
+        assert!(!need(100).is_much() && need(101).is_much());
+        assert!(!need(200).is_too_much() && need(201).is_too_much());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ort::logging::LogLevel;
 
 use super::{
-    error::{LoadError, ProviderError},
+    error::{LoadError, MemoryNeed, ProviderError},
     provider::Provider,
 };
 use crate::model::InputSpec;
@@ -15,6 +15,8 @@ use crate::model::InputSpec;
 /// Something that happened while a network was loaded.
 pub enum Event<'a> {
     Log(LogLevel, &'a str),
+    /// The network will take much of the memory that there is.
+    MuchMemory(&'a MemoryNeed),
     /// TensorRT starts to build an engine, which takes minutes.
     BuildStarted(&'a InputSpec),
     /// The build took this long, and gave an engine or did not.

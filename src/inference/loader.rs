@@ -10,9 +10,10 @@ use super::{
     cache,
     config::Config,
     engine::OrtEngine,
-    error::{LoadError, SpecialisedError},
+    error::{LoadError, MemoryNeed, SpecialisedError},
     event::{Event, EventHandler},
     library::{self, LibraryError, Log},
+    memory,
     network::{Loaded, Network},
     providers::AsExported,
     session::Session,
@@ -76,9 +77,31 @@ impl Loader {
         }
     }
 
+    /// What runs of the network take of the memory that there is; none where that is not known, and on
+    /// devices with a memory of their own.
+    pub fn memory_need(&self, spec: &InputSpec, config: &Config) -> Option<MemoryNeed> {
+        let capabilities = config.provider.capabilities();
+        let frames = spec.batch.saturating_mul(config.runs);
+        let of_one = self.model.memory(spec.size);
+        let needed = of_one.saturating_mul(frames as u64);
+        let total = memory::total().filter(|_| !capabilities.takes_pixels)?;
+        Some(MemoryNeed { size: spec.size, frames, needed, total })
+    }
+
+    /// Refuses to go on where the network would take too much memory.
+    fn check_memory(&self, spec: &InputSpec, config: &Config) -> Result<(), LoadError> {
+        match self.memory_need(spec, config) {
+            Some(need) if need.is_too_much() => return Err(LoadError::Memory(need)),
+            Some(need) if need.is_much() => self.emit(Event::MuchMemory(&need)),
+            _ => {}
+        }
+        Ok(())
+    }
+
     /// Loads the network, rewritten for just this input where possible. Where not, and where the
     /// provider takes it, it is loaded as exported, with a warning in the log.
     fn new_session(&self, spec: &InputSpec, config: &Config) -> Result<Session, LoadError> {
+        self.check_memory(spec, config)?;
         let why = match self.specialised(spec, config) {
             Ok(session) => return Ok(session),
             Err(why) => why,

@@ -13,6 +13,7 @@ mod error;
 mod event;
 mod library;
 mod loader;
+mod memory;
 mod network;
 #[cfg(feature = "nvidia")]
 mod nvidia;
@@ -24,7 +25,7 @@ mod session;
 
 pub use config::{Config, Parallelism, Precision, Request};
 pub use engine::OrtEngine;
-pub use error::{LoadError, ProviderError, SpecialisedError};
+pub use error::{LoadError, MemoryNeed, ProviderError, SpecialisedError};
 pub use event::{Event, EventHandler};
 pub use library::{LibraryError, Log, decline_telemetry, environment, set_plugin_folder};
 pub use loader::Loader;

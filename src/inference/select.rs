@@ -43,6 +43,8 @@ impl Loader {
             let refusal = match self.try_on(provider, request, &spec(provider)) {
                 Ok((engine, config)) => return Ok(Selection { engine, config, unexpected }),
                 Err(LoadError::Provider(refusal)) => refusal,
+                // Others would take as much.
+                Err(err @ LoadError::Memory(_)) => return Err(err),
                 Err(err) => ProviderError::refused(provider, request.device, &err.to_string()),
             };
             if request.provider.is_some() {

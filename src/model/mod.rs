@@ -22,6 +22,7 @@ use crate::{
     onnx::{
         accessors::printable,
         graph::Graph,
+        memory,
         messages::{DataType, GraphProto, ModelProto, ValueInfoProto},
         passes::specialise::{self, Channels, Head, Part, Wanted},
         shapes::Shapes,
@@ -188,6 +189,14 @@ impl Model {
     /// The file.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// About how many bytes of memory one frame of this input size takes while it is in the network,
+    /// besides the weights.
+    pub fn memory(&self, (width, height): (u32, u32)) -> u64 {
+        let shape = [1, 3, height as usize, width as usize];
+        let graph = self.proto.graph.as_ref();
+        graph.map_or(0, |graph| memory::peak(graph, &self.input, &shape, cpu_lanes()))
     }
 
     /// The family that the network is of.

@@ -6,6 +6,7 @@ pub mod accessors;
 pub mod builder;
 pub mod convolution;
 pub mod graph;
+pub mod memory;
 pub mod messages;
 pub mod operators;
 pub mod passes;

@@ -444,6 +444,13 @@ impl RetinaFaceDetect {
                 let level = debug_level(*level);
                 return gst::log_with_level!(CAT, level, imp = self, "{message}");
             }
+            Event::MuchMemory(need) => {
+                return gst::element_imp_warning!(
+                    self,
+                    gst::ResourceError::NoSpaceLeft,
+                    ("{need}: a smaller scale or max-size, or fewer frames in flight, take less")
+                );
+            }
             Event::ProviderChanged(provider, reason) => {
                 return self.set_provider(*provider, &[*reason]);
             }
