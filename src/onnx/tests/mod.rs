@@ -9,6 +9,7 @@ mod graph;
 mod passes;
 mod shapes;
 mod specialise;
+mod validate;
 mod window;
 
 use prost::bytes::Bytes;
