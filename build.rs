@@ -3,8 +3,7 @@ use std::{env, path::Path};
 fn main() {
     gst_plugin_version_helper::info();
 
-    // What scripts/setup fetched: the default network becomes part of the plugin, the place of ONNX
-    // Runtime one of those where the plugin looks for it.
+    // The default network, which scripts/setup fetches, becomes part of the plugin.
     let root = env::var("CARGO_MANIFEST_DIR").expect("set by cargo");
     let model = Path::new(&root).join("models/retinaface_mv1_0.25.onnx");
     println!("cargo:rerun-if-changed={}", model.display());
@@ -13,5 +12,4 @@ fn main() {
         println!("cargo:rustc-cfg=embedded_model");
         println!("cargo:rustc-env=RETINAFACE_MODEL={}", model.display());
     }
-    println!("cargo:rustc-env=RETINAFACE_ONNXRUNTIME={root}/.cache/onnxruntime");
 }

@@ -20,13 +20,7 @@ pub mod retinafaceoverlay;
 /// The name by which applications read faces: `gstretinaface::meta::faces(&buffer)`.
 pub use gstreamer as meta;
 
-use std::path::Path;
-
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
-    inference::decline_telemetry();
-    if let Some(folder) = plugin.filename().as_deref().and_then(Path::parent) {
-        inference::set_plugin_folder(folder);
-    }
     retinafacedetect::register(plugin)?;
     retinafaceoverlay::register(plugin)
 }

@@ -42,13 +42,14 @@ const ROOMS: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that only some places use.
-const CRATES: [(&[&str], &[&str]); 3] = [
+const CRATES: [(&[&str], &[&str]); 4] = [
     (
         &["gst", "gst_base", "gst_video", "gst_analytics", "glib"],
         &["lib.rs", "gstreamer/", "retinafacedetect/", "retinafaceoverlay/"],
     ),
     (&["ort"], &["inference/"]),
-    (&["cudarc", "libloading", "sha2"], &["inference/nvidia/"]),
+    (&["libloading"], &["inference/error.rs", "inference/library/", "inference/nvidia/"]),
+    (&["cudarc", "sha2"], &["inference/nvidia/"]),
 ];
 
 /// The files of src/ without comments and unit tests, by their path in src/.

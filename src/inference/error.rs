@@ -2,6 +2,8 @@
 
 //! Why a network does not load, or not on one provider.
 
+use std::error::Error as _;
+
 use thiserror::Error;
 
 use super::{
@@ -130,6 +132,11 @@ impl Config {
     pub(super) fn refused(&self, why: &str) -> ProviderError {
         ProviderError::refused(self.provider, self.device, why)
     }
+}
+
+/// What the system's loader says. libloading's own message is only that something failed.
+pub fn loader_message(err: &libloading::Error) -> String {
+    err.source().map_or_else(|| err.to_string(), ToString::to_string)
 }
 
 /// A message of ONNX Runtime without the place in its source, which comes first.

@@ -27,7 +27,7 @@ pub use config::{Config, Parallelism, Precision, Request};
 pub use engine::OrtEngine;
 pub use error::{LoadError, MemoryNeed, ProviderError, SpecialisedError};
 pub use event::{Event, EventHandler};
-pub use library::{LibraryError, Log, decline_telemetry, environment, set_plugin_folder};
+pub use library::{LibraryError, Log, environment};
 pub use loader::Loader;
 pub use ort::logging::LogLevel;
 pub use provider::Provider;

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! One library file, which should be ONNX Runtime.
+
+use std::{
+    ffi::CStr,
+    mem,
+    path::{self, Path, PathBuf},
+};
+
+use ort::sys::{ORT_API_VERSION, OrtApiBase};
+
+use super::maps;
+use crate::inference::error::loader_message;
+
+/// ONNX Runtime, in a version that this plugin works with.
+pub struct Library {
+    pub path: PathBuf,
+    /// Where its other libraries are, unless the system's loader finds them.
+    pub folder: Option<PathBuf>,
+}
+
+/// Loads the library at `path`, or where the system's loader finds it if that is a bare name; an
+/// error says what is wrong with it.
+pub fn load(path: &Path) -> Result<Library, String> {
+    let shown = path.display();
+    // SAFETY: runs the library's initialisers, as programs that are linked to it do.
+    let handle = unsafe { libloading::Library::new(path) }.map_err(|err| loader_message(&err))?;
+    // SAFETY: onnxruntime_c_api.h declares it like this.
+    let base =
+        unsafe { handle.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase\0") };
+    let base =
+        base.map_err(|err| format!("{shown} is not ONNX Runtime: {}", loader_message(&err)))?;
+    let place = maps::file_at(*base as *const () as usize);
+    // SAFETY: may be called at any time; what it points to stays as long as the library.
+    let base = unsafe { base().as_ref() };
+    let base =
+        base.ok_or_else(|| format!("{shown} is not a usable ONNX Runtime: it has no API"))?;
+    // SAFETY: these say what there is and change nothing; the version is a constant text.
+    let (version, api) =
+        unsafe { (CStr::from_ptr((base.GetVersionString)()), (base.GetApi)(ORT_API_VERSION)) };
+    if api.is_null() {
+        let version = version.to_string_lossy();
+        return Err(format!(
+            "{shown} is ONNX Runtime {version}, and 1.{ORT_API_VERSION} or newer is needed"
+        ));
+    }
+    // It has threads and is not made to be unloaded.
+    mem::forget(handle);
+    if path.components().count() == 1 {
+        return Ok(Library { path: place.unwrap_or_else(|| path.into()), folder: None });
+    }
+    let path = path::absolute(path).map_err(|err| format!("{shown}: {err}"))?;
+    let folder = path.parent().map(Path::to_owned);
+    Ok(Library { path, folder })
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Finding and loading the ONNX Runtime library, once a process.
+
+mod file;
+mod maps;
+mod places;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use once_cell::sync::OnceCell;
+use ort::{environment::Environment, logging::LogLevel};
+use thiserror::Error;
+
+use self::{file::Library, places::Place};
+
+/// ONNX Runtime cannot be used.
+#[derive(Clone, Debug, Error)]
+pub enum LibraryError {
+    #[error("ONNX Runtime was not found, neither in {} nor where the system looks. {REMEDY}", .0.join(" nor in "))]
+    NotFound(Vec<String>),
+    #[error("ONNX Runtime cannot be used: {}. {REMEDY}", .0.join("; "))]
+    Unusable(Vec<String>),
+    #[error("ONNX Runtime cannot be initialised: {0}")]
+    Environment(String),
+}
+
+const REMEDY: &str = "Run scripts/setup of gst-plugin-retinaface, or install ONNX Runtime 1.17 or \
+                      newer and set the environment variable ORT_DYLIB_PATH to its \
+                      libonnxruntime.so";
+
+/// Where a message of ONNX Runtime goes.
+pub type Log = fn(LogLevel, &str);
+
+static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
+static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+
+/// The environment of this process; loads the library if that has not been done. May be tried again
+/// after a failure.
+pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
+    ENVIRONMENT.get_or_try_init(|| {
+        let library = find(log)?;
+        // A library that is loaded already is the one that ort gets.
+        let builder = ort::init_from(&library.path);
+        let builder = builder.map_err(|err| LibraryError::Environment(err.to_string()))?;
+        if let Some(folder) = library.folder {
+            // Set once, as the library is loaded once.
+            let _ = FOLDER.set(folder);
+        }
+        builder
+            .with_name("gst-plugin-retinaface")
+            .with_telemetry(false)
+            .with_logger(Arc::new(move |level, _, _, _, message| log(level, message)))
+            .build()
+            .map_err(|err| LibraryError::Environment(err.to_string()))
+    })
+}
+
+/// Where the library was loaded from, unless the system's loader found it.
+pub(super) fn folder() -> Option<&'static Path> {
+    FOLDER.get().map(PathBuf::as_path)
+}
+
+/// The first library that can be used.
+fn find(log: Log) -> Result<Library, LibraryError> {
+    let (mut missing, mut unusable) = (Vec::new(), Vec::<String>::new());
+    for place in places::places() {
+        let found = match &place {
+            Place::Named(path) => file::load(path).map(Some),
+            Place::Folder { folder, root } => match places::library_in(folder, root) {
+                Ok(Some(path)) => file::load(&path).map(Some),
+                Ok(None) => {
+                    missing.push(folder.display().to_string());
+                    Ok(None)
+                }
+                Err(why) => Err(why),
+            },
+            // The loader's message begins with what it has not found.
+            Place::System(name) => match file::load(name.as_ref()) {
+                Err(why) if why.starts_with(&format!("{name}: ")) => Ok(None),
+                loaded => loaded.map(Some),
+            },
+        };
+        match found {
+            Ok(Some(library)) => {
+                unusable.iter().for_each(|why| log(LogLevel::Warning, why));
+                return Ok(library);
+            }
+            Ok(None) => (),
+            Err(why) => unusable.push(why),
+        }
+    }
+    Err(if unusable.is_empty() {
+        LibraryError::NotFound(missing)
+    } else {
+        LibraryError::Unusable(unusable)
+    })
+}
