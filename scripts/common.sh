@@ -7,6 +7,14 @@ set -euo pipefail
 # shellcheck disable=SC2034 # the scripts use it
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+# ONNX Runtime reports to Microsoft otherwise.
+export ORT_DISABLE_TELEMETRY=${ORT_DISABLE_TELEMETRY-1}
+
+# A build outside the checkout does not find what setup has fetched.
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then
+    export ORT_DYLIB_PATH=${ORT_DYLIB_PATH:-$root/.cache/onnxruntime/libonnxruntime.so}
+fi
+
 say() {
     printf '\n== %s\n' "$*"
 }

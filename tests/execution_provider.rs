@@ -111,18 +111,6 @@ fn in_a_process(test: &str) -> Command {
     command
 }
 
-/// With telemetry, ONNX Runtime writes an identifier into the cache folder.
-#[test]
-fn telemetry_is_declined() {
-    let cache = tempfile::tempdir().expect("a folder");
-    let mut test = in_a_process("the_cpu_is_there");
-    let test = test.env_remove("ORT_DISABLE_TELEMETRY").env("XDG_CACHE_HOME", cache.path());
-    assert!(test.status().expect("it runs").success());
-    let written = fs::read_dir(cache.path()).expect("a folder").flatten();
-    let written: Vec<_> = written.map(|entry| entry.file_name()).collect();
-    assert!(written.iter().all(|name| name == "gstreamer-1.0"), "{written:?}");
-}
-
 /// Those that need a library beside ONNX Runtime: nick and name.
 const PROVIDERS: &[(&str, &str)] = &[
     ("openvino", "OpenVINO"),
