@@ -30,7 +30,7 @@ impl fmt::Display for Precision {
 /// The threads of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parallelism {
-    /// In all; 0: ONNX Runtime takes as many as cores.
+    /// In all, at least 1.
     pub threads: usize,
     /// Groups of them, each of which computes one run at a time.
     pub streams: usize,
@@ -45,7 +45,8 @@ pub struct Request {
     pub device: u32,
     /// `None`: the provider's default.
     pub precision: Option<Precision>,
-    /// CPU threads for one run; 0: as many as cores, or one where several runs go on at once.
+    /// CPU threads for one run; 0: as many as this process may use at once, or one where several runs
+    /// go on.
     pub threads: usize,
     /// Frames processed in parallel; 0 counts as 1.
     pub in_flight: usize,

@@ -2,6 +2,8 @@
 
 //! What a request comes to on one provider.
 
+use std::thread;
+
 use super::{
     config::{Config, Precision, Request},
     error::ProviderError,
@@ -25,7 +27,7 @@ impl Request {
             provider,
             device: self.device,
             precision,
-            parallelism: provider.parallelism(self.threads, runs),
+            parallelism: provider.parallelism(threads(self.threads, runs), runs),
             in_flight,
             batch,
             runs,
@@ -37,13 +39,13 @@ impl Request {
 }
 
 impl Config {
-    /// On the CPU, one frame at a time, with so many threads (0: as many as cores).
-    pub fn cpu(threads: usize) -> Self {
+    /// On the CPU, one frame at a time, with so many threads (0: as many as this process may use at once).
+    pub fn cpu(count: usize) -> Self {
         Self {
             provider: Provider::Cpu,
             device: 0,
             precision: Precision::Fp32,
-            parallelism: Provider::Cpu.parallelism(threads, 1),
+            parallelism: Provider::Cpu.parallelism(threads(count, 1), 1),
             in_flight: 1,
             batch: 1,
             runs: 1,
@@ -51,6 +53,18 @@ impl Config {
             tensorrt_cache: None,
             tensorrt_build: false,
         }
+    }
+}
+
+/// The threads of one run. ONNX Runtime and OpenVINO are never left to count: they count the machine's
+/// CPUs, whatever a cgroup leaves of them to this process, and ONNX Runtime then pins its threads to
+/// CPUs, even to those that the process may not use.
+fn threads(asked_for: usize, runs: usize) -> usize {
+    match (asked_for, runs) {
+        // By the affinity and the cgroup's quota.
+        (0, 1) => thread::available_parallelism().map_or(1, usize::from),
+        (0, _) => 1,
+        (threads, _) => threads,
     }
 }
 
@@ -91,7 +105,9 @@ mod tests {
             (threads, streams)
         };
         assert_eq!(split(Provider::Cpu, 1, 3), (3, 1));
-        assert_eq!(split(Provider::Cpu, 1, 0), (0, 1), "ONNX Runtime counts the cores");
+        let all = thread::available_parallelism().map_or(1, usize::from);
+        assert_eq!(split(Provider::Cpu, 1, 0), (all, 1));
+        assert_eq!(split(Provider::OpenVino, 1, 0), (all, 1));
         // 4 workers with 2 helpers each, and the thread that ONNX Runtime counts as its caller.
         assert_eq!(split(Provider::Cpu, 4, 3), (9, 1));
         assert_eq!(split(Provider::Cpu, 4, 0), (1, 1));

@@ -170,8 +170,8 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "threads",
         nick = "Threads",
-        blurb = "Number of CPU threads per frame (0 = one per core, or 1 with several frames in \
-                 flight)",
+        blurb = "Number of CPU threads per frame (0 = one per CPU that the process may use, or 1 with \
+                 several frames in flight)",
         get, set, type = u32, member = threads,
         maximum = 1024,
         default = Settings::DEFAULT.threads,

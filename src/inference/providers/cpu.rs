@@ -34,12 +34,8 @@ impl ExecutionProvider for Cpu {
     }
 
     fn parallelism(&self, threads: usize, runs: usize) -> Parallelism {
-        let threads = match runs {
-            1 => threads,
-            // All workers run one session, and are themselves among its threads.
-            runs => runs * threads.saturating_sub(1) + 1,
-        };
-        Parallelism { threads, streams: 1 }
+        // All workers run one session, and are themselves among its threads.
+        Parallelism { threads: runs * (threads - 1) + 1, streams: 1 }
     }
 
     fn capabilities(&self) -> Capabilities {

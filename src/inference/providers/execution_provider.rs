@@ -87,8 +87,7 @@ pub trait ExecutionProvider: Sync {
     /// precision explains.
     fn tolerance(&self, precision: Precision) -> f32;
 
-    /// The threads of a session in which `runs` runs of `threads` threads each go on at once; 0
-    /// threads: as many as cores, or one where several runs go on at once.
+    /// The threads of a session in which `runs` runs of `threads` threads each go on at once.
     fn parallelism(&self, _threads: usize, _runs: usize) -> Parallelism {
         Parallelism { threads: 1, streams: 1 }
     }

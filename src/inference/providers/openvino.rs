@@ -2,8 +2,6 @@
 
 //! Intel's OpenVINO, on the CPU.
 
-use std::thread;
-
 use ort::ep::{self, ArbitrarilyConfigurableExecutionProvider, ExecutionProvider as _};
 
 use super::execution_provider::ExecutionProvider;
@@ -50,18 +48,15 @@ impl ExecutionProvider for OpenVino {
     }
 
     fn parallelism(&self, threads: usize, runs: usize) -> Parallelism {
-        let threads = match (threads, runs) {
-            (0, 1) => thread::available_parallelism().map_or(1, usize::from),
-            (threads, runs) => runs * threads.max(1),
-        };
-        Parallelism { threads, streams: runs }
+        Parallelism { threads: runs * threads, streams: runs }
     }
 
     fn load(&self, network: &Network) -> Result<Loaded, LoadError> {
         let Parallelism { threads, streams } = network.config.parallelism;
         let hint = if network.config.precision == Precision::Bf16 { "bf16" } else { "f32" };
+        // Pinned, the threads of several elements or processes would crowd on the first CPUs.
         let config = format!(
-            r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"{streams}"}}}}"#,
+            r#"{{"CPU":{{"INFERENCE_PRECISION_HINT":"{hint}","INFERENCE_NUM_THREADS":"{threads}","NUM_STREAMS":"{streams}","ENABLE_CPU_PINNING":"NO"}}}}"#,
         );
         let openvino = ep::OpenVINO::default()
             .with_device_type("CPU")
