@@ -89,8 +89,8 @@ pub enum ProviderError {
     Precision { provider: Provider, precision: Precision },
     #[error("{provider} needs an NVIDIA GPU: {why}")]
     NoDevice { provider: Provider, why: String },
-    #[error("TensorRT is not installed: {library} was not found in the library path")]
-    NoTensorRt { library: &'static str },
+    #[error("TensorRT is not installed, or not completely: {why}")]
+    NoTensorRt { why: String },
     #[error(
         "TensorRT has no engine for this network, size and GPU yet, and building one takes minutes: \
          set tensorrt-build, or set execution-provider to tensorrt once"

@@ -15,6 +15,7 @@ use cudarc::driver::{
     CudaContext, CudaStream, DriverError,
     sys::{self, CUresult},
 };
+use libloading::Library;
 use ort::memory::{AllocationDevice, AllocatorType, MemoryInfo, MemoryType};
 
 use super::{
@@ -25,7 +26,7 @@ use crate::{
     inference::{
         config::Config,
         device::{Device, Memory},
-        error::ProviderError,
+        error::{ProviderError, loader_message},
     },
     retinaface::detector::EngineError,
 };
@@ -101,9 +102,19 @@ impl Device for Gpu {
         };
         let _alone = captures.then(alone);
         let _turn = (!captures).then(turn);
+        let wait = Wait(&self.stream);
         let done = work();
-        let waited = self.stream.synchronize().map_err(failure);
-        done.and(waited)
+        done.and(wait.0.synchronize().map_err(failure))
+    }
+}
+
+/// Waits for a stream at the end of its scope, however that comes.
+struct Wait<'a>(&'a CudaStream);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        // What has failed was said by whoever waited before, or is lost to a panic.
+        let _ = self.0.synchronize();
     }
 }
 
@@ -111,7 +122,10 @@ impl Device for Gpu {
 fn stream(device: u32) -> Result<Arc<CudaStream>, String> {
     // SAFETY: loads the driver's library, as ONNX Runtime's provider does.
     if !unsafe { sys::is_culib_present() } {
-        return Err("NVIDIA's driver is not installed: its libcuda.so.1 was not found".to_owned());
+        // SAFETY: as above.
+        let why = unsafe { Library::new("libcuda.so.1") }.err();
+        let why = why.as_ref().map(loader_message).unwrap_or_default();
+        return Err(format!("NVIDIA's driver is not installed, or not completely: {why}"));
     }
     let count = CudaContext::device_count().map_err(|err| match err.0 {
         CUresult::CUDA_ERROR_NO_DEVICE => "the driver finds no NVIDIA GPU".to_owned(),

@@ -59,7 +59,7 @@ impl<T: PrimitiveTensorElementType + fmt::Debug + Number> Memory<T> for Pinned<T
 
     fn values(&self) -> &[T] {
         // SAFETY: allocated with this length and initialised in new(), and freed when dropped. The
-        // GPU writes to it only within Gpu::run, which waits for the copies it has started.
+        // GPU writes to it only within Gpu::run, which always waits for the copies it has started.
         unsafe { slice::from_raw_parts(self.host.as_ptr(), self.len) }
     }
 
@@ -71,7 +71,8 @@ impl<T: PrimitiveTensorElementType + fmt::Debug + Number> Memory<T> for Pinned<T
     fn upload(&mut self) -> Result<(), EngineError> {
         self.stream.context().bind_to_thread().map_err(failure)?;
         let device = self.device.data_ptr_mut() as sys::CUdeviceptr;
-        // SAFETY: the tensor has as many values, and both stay until the copy is done: drop() waits.
+        // SAFETY: the tensor has as many values. Both stay, and nobody touches the values, until the
+        // copy is done: Gpu::run waits, whatever fails, and so does drop().
         unsafe { memcpy_htod_async(device, self.values(), self.stream.cu_stream()) }
             .map_err(failure)
     }
@@ -88,11 +89,14 @@ impl<T: PrimitiveTensorElementType + fmt::Debug + Number> Memory<T> for Pinned<T
 impl<T: PrimitiveTensorElementType + fmt::Debug> Drop for Pinned<T> {
     fn drop(&mut self) {
         let _turn = turn();
-        // What fails here leaves memory to the end of the process.
-        let _ = self.stream.context().bind_to_thread();
-        let _ = self.stream.synchronize();
-        // SAFETY: it came from malloc_host, and nothing is copied to or from it any more.
-        let _ = unsafe { free_host(self.host.as_ptr().cast()) };
+        let waited =
+            self.stream.context().bind_to_thread().and_then(|()| self.stream.synchronize());
+        // Without an answer a copy may go on for all we know: the memory is left to the process's end.
+        if waited.is_ok() {
+            // SAFETY: it came from malloc_host, and nothing is copied to or from it any more. Where
+            // it cannot be freed it stays.
+            let _ = unsafe { free_host(self.host.as_ptr().cast()) };
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::Gpu;
 use crate::{
     inference::{
         config::Precision,
-        error::{LoadError, ProviderError},
+        error::{LoadError, ProviderError, loader_message},
         event::Event,
         network::Network,
     },
@@ -26,22 +26,32 @@ use crate::{
 };
 
 /// TensorRT's library, by the versions that ONNX Runtime has been built for.
-pub const LIBRARIES: [&str; 3] = ["libnvinfer.so.10", "libnvinfer.so.11", "libnvinfer.so.8"];
+const LIBRARIES: [&str; 3] = ["libnvinfer.so.10", "libnvinfer.so.11", "libnvinfer.so.8"];
+const VERSION: &[u8] = b"getInferLibVersion\0";
 
-/// TensorRT's version as it says it: 10·10⁴ + 3·10² + 1 for 10.3.1. `None`: not installed.
-pub fn version() -> Option<i32> {
+/// TensorRT's version as it says it: 10·10⁴ + 3·10² + 1 for 10.3.1; an error says why there is none.
+pub fn version() -> Result<i32, &'static str> {
     // Kept, as loading it again would take its time.
-    static TENSORRT: OnceLock<Option<(Library, i32)>> = OnceLock::new();
+    static TENSORRT: OnceLock<Result<(Library, i32), String>> = OnceLock::new();
     let load = || {
-        // SAFETY: NVIDIA's library does nothing when loaded, as ONNX Runtime's provider loads it too.
-        let library = LIBRARIES.into_iter().find_map(|name| unsafe { Library::new(name) }.ok())?;
-        // SAFETY: NvInferRuntimeBase.h declares it like this, and it may be called at any time.
-        let version = unsafe {
-            library.get::<unsafe extern "C" fn() -> i32>(b"getInferLibVersion\0").ok()?()
-        };
-        Some((library, version))
+        let mut refusals = Vec::new();
+        for name in LIBRARIES {
+            // SAFETY: NVIDIA's library does nothing when loaded, as ONNX Runtime's provider loads it
+            // too. NvInferRuntimeBase.h declares the function like this; it may be called at any time.
+            let loaded = unsafe {
+                Library::new(name).and_then(|library| {
+                    let version = library.get::<unsafe extern "C" fn() -> i32>(VERSION)?();
+                    Ok((library, version))
+                })
+            };
+            match loaded {
+                Ok(loaded) => return Ok(loaded),
+                Err(err) => refusals.push(loader_message(&err)),
+            }
+        }
+        Err(refusals.join("; "))
     };
-    TENSORRT.get_or_init(load).as_ref().map(|(_, version)| *version)
+    TENSORRT.get_or_init(load).as_ref().map(|(_, version)| *version).map_err(String::as_str)
 }
 
 /// The folders that ONNX Runtime is to use.
@@ -118,7 +128,7 @@ impl Place {
     fn new(cache: &Path, network: &Network, gpu: &Gpu) -> Result<Self, ProviderError> {
         let Network { config, file, spec, .. } = network;
         let device = gpu.name().map_err(|err| config.refused(&format!("{err:?}")))?;
-        let versions = format!("{:?} {}", version(), ort::info());
+        let versions = format!("{:?} {}", version().ok(), ort::info());
         Ok(Self::named(cache, file, spec, config.precision, &device, &versions))
     }
 

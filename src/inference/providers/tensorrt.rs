@@ -46,8 +46,8 @@ impl ExecutionProvider for TensorRt {
     /// ONNX Runtime's GPU build brings its side of TensorRT, but not TensorRT.
     fn find_dependencies(&self) -> Result<(), ProviderError> {
         match tensorrt_engine::version() {
-            Some(_) => Ok(()),
-            None => Err(ProviderError::NoTensorRt { library: tensorrt_engine::LIBRARIES[0] }),
+            Ok(_) => Ok(()),
+            Err(why) => Err(ProviderError::NoTensorRt { why: why.to_owned() }),
         }
     }
 
