@@ -6,7 +6,7 @@ use std::{
     slice,
     sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
     thread,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use gst::{prelude::*, subclass::prelude::*};
@@ -94,6 +94,8 @@ struct Output {
     bad_frames: BadFrames,
     /// How many faces were detected last.
     last_count: usize,
+    /// How long the last frame in which faces were detected stayed.
+    last_latency: Duration,
     /// What computes the network.
     provider: Option<Provider>,
     /// What pushing the last frame in the source pad's task came to.
@@ -110,6 +112,7 @@ impl Default for Output {
             stats: Stats::default(),
             bad_frames: BadFrames::default(),
             last_count: 0,
+            last_latency: Duration::ZERO,
             provider: None,
             flow: Ok(gst::FlowSuccess::Ok),
             reported: false,
@@ -334,9 +337,9 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "max-lag",
         nick = "Maximum lag",
-        blurb = "Frames that come to this element later than usual by more nanoseconds than this \
-                 pass through without faces, until it has caught up (0 = unlimited). One or two \
-                 frame times suit a live source",
+        blurb = "Frames that would leave this element later than usual by more nanoseconds than \
+                 this pass through without faces, until it has caught up (0 = unlimited). Two frame \
+                 times suit a live source",
         get, set, type = u64, member = max_lag,
         default = LiveSettings::DEFAULT.max_lag,
         mutable_playing,
@@ -593,9 +596,10 @@ impl RetinaFaceDetect {
             let (clock, base_time) = (self.obj().clock()?, self.obj().base_time()?);
             clock.time().checked_sub(base_time)
         };
+        let work = lock(&self.output).last_latency.try_into().unwrap_or(gst::ClockTime::ZERO);
         match (running_time, now(), &mut *lock(&self.pace)) {
             (Some(frame), Some(now), Some(pace)) => {
-                pace.is_late(frame, now, gst::ClockTime::from_nseconds(max_lag))
+                pace.is_late(frame, now, work, gst::ClockTime::from_nseconds(max_lag))
             }
             _ => false,
         }
@@ -680,7 +684,9 @@ impl RetinaFaceDetect {
         let changed = {
             let mut output = lock(&self.output);
             output.bad_frames.good();
-            output.stats.record(job.faces.len(), timings, job.arrival.elapsed());
+            output.last_latency = job.arrival.elapsed();
+            let latency = output.last_latency;
+            output.stats.record(job.faces.len(), timings, latency);
             let last_count = std::mem::replace(&mut output.last_count, job.faces.len());
             last_count != job.faces.len()
         };
@@ -834,8 +840,8 @@ impl ObjectImpl for RetinaFaceDetect {
                     "Since the last start: number of frames processed and of faces found, of \
                      frames passed on without a search because they were late (skipped, see \
                      max-lag) or do not match their caps (bad-frames; an error after 100 or at \
-                     the end, if no other has come); mean, median and 99th percentile, in milliseconds, of each stage and of the time \
-                     that frames spend in the element",
+                     the end, if no other has come); mean, median and 99th percentile, in \
+                     milliseconds, of each stage and of the time that frames spend in the element",
                 )
                 .read_only()
                 .build();
