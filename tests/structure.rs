@@ -146,7 +146,8 @@ fn used_by<'a>(files: &'a BTreeMap<String, String>, place: &str, code: &str) -> 
     let used = paths(code, &roots).into_iter().map(resolve);
     let used = used.filter_map(|path| file_of(files, &path)).map(String::as_str);
     // A GObject's wrapper and its implementation name each other, in every plugin.
-    let wrapper = place.strip_suffix("imp.rs").map(|folder| format!("{folder}mod.rs"));
+    let folder = place.strip_suffix("imp.rs").or_else(|| place.strip_suffix("imp/mod.rs"));
+    let wrapper = folder.map(|folder| format!("{folder}mod.rs"));
     used.filter(|used| *used != place && Some(*used) != wrapper.as_deref()).collect()
 }
 

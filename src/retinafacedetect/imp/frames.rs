@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Frames on their way through the element.
+
+use std::{sync::Arc, time::Instant};
+
+use gst::{prelude::*, subclass::prelude::*};
+use gst_base::prelude::*;
+
+use super::{CAT, RetinaFaceDetect, Stream, lock, orientation};
+use crate::{
+    inference::LoadError,
+    meta::{self, BadFrame, Detections, MapError, OrientationTags},
+    ordered_pool::OrderedPool,
+    retinafacedetect::{
+        settings::{LiveSettings, Messages},
+        worker::{DetectError, Format, Job, View},
+    },
+};
+
+impl RetinaFaceDetect {
+    /// Whether a frame with these settings comes so late that it is skipped.
+    pub(super) fn is_late(
+        &self,
+        running_time: Option<gst::ClockTime>,
+        settings: &LiveSettings,
+    ) -> bool {
+        let max_lag = settings.max_lag;
+        if max_lag == 0 {
+            return false;
+        }
+        let now = || {
+            let (clock, base_time) = (self.obj().clock()?, self.obj().base_time()?);
+            clock.time().checked_sub(base_time)
+        };
+        let work = lock(&self.output).last_latency.try_into().unwrap_or(gst::ClockTime::ZERO);
+        match (running_time, now(), &mut *lock(&self.pace)) {
+            (Some(frame), Some(now), Some(pace)) => {
+                pace.is_late(frame, now, work, gst::ClockTime::from_nseconds(max_lag))
+            }
+            _ => false,
+        }
+    }
+
+    /// Fills in a job for a frame that has just arrived.
+    pub(super) fn accept(
+        &self,
+        job: &mut Job,
+        buffer: gst::Buffer,
+        format: &Arc<Format>,
+        tags: &OrientationTags,
+        detect: bool,
+    ) {
+        let segment = self.obj().segment();
+        let segment = segment.downcast_ref::<gst::ClockTime>();
+        job.arrival = Instant::now();
+        job.settings = *lock(&self.live_settings);
+        job.view = View {
+            size: meta::visible_size(&buffer, &format.info),
+            orientation: orientation(&job.settings, tags),
+        };
+        job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
+        job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
+        let late = self.is_late(job.running_time, &job.settings);
+        if late && detect {
+            gst::debug!(CAT, imp = self, "Skipping a frame of {:?}: it is late", job.running_time);
+            lock(&self.output).stats.skip();
+        }
+        job.detect = detect && !late;
+        job.format = Some(Arc::clone(format));
+        job.buffer = Some(buffer);
+    }
+
+    /// The frame of a processed job, with its faces attached; frames come in order.
+    pub(super) fn finish(&self, job: &mut Job) -> Result<gst::Buffer, gst::FlowError> {
+        job.format = None;
+        let mut buffer = job.buffer.take().ok_or(gst::FlowError::Error)?;
+        if !job.detect {
+            return Ok(buffer);
+        }
+        let timings = match &job.result {
+            Ok(timings) => timings,
+            Err(DetectError::Map(err)) => return self.report_bad_frame(err).map(|()| buffer),
+            Err(err) => {
+                self.post_detect_error(err);
+                return Err(gst::FlowError::Error);
+            }
+        };
+        let (width, height) = job.view.size;
+        if !job.faces.is_empty() {
+            let buffer = buffer.make_mut();
+            for face in &job.faces {
+                meta::attach(buffer, face, width, height);
+            }
+        }
+        let changed = {
+            let mut output = lock(&self.output);
+            output.bad_frames.good();
+            output.last_latency = job.arrival.elapsed();
+            let latency = output.last_latency;
+            output.stats.record(job.faces.len(), timings, latency);
+            let last_count = std::mem::replace(&mut output.last_count, job.faces.len());
+            last_count != job.faces.len()
+        };
+        gst::trace!(CAT, imp = self, "{} faces in {timings:?}", job.faces.len());
+        let wanted = match job.settings.messages {
+            Messages::Never => false,
+            Messages::OnFaces => !job.faces.is_empty(),
+            Messages::OnChange => changed,
+            Messages::EveryFrame => true,
+        };
+        if wanted {
+            let detections = Detections {
+                timestamp: buffer.pts(),
+                stream_time: job.stream_time,
+                running_time: job.running_time,
+                duration: buffer.duration(),
+                faces: job.faces.clone(),
+            };
+            let message = gst::message::Element::builder(detections.to_structure(width, height))
+                .src(&*self.obj())
+                .build();
+            // Refused only by a bus that is shutting down.
+            let _ = self.obj().post_message(message);
+        }
+        Ok(buffer)
+    }
+
+    /// Pushes a frame downstream, in the source pad's task. Where downstream refuses one, it may take
+    /// the next; where detection has failed, frames are dropped until a flush.
+    pub(super) fn deliver(&self, job: &mut Job) {
+        if lock(&self.output).failed {
+            job.buffer = None;
+            return;
+        }
+        let frame = self.finish(job);
+        let failed = frame.is_err();
+        let flow = frame.and_then(|buffer| self.obj().src_pad().push(buffer));
+        let mut output = lock(&self.output);
+        output.flow = flow;
+        output.reported = false;
+        output.failed = failed;
+    }
+
+    /// Has a frame processed and pushed by other threads.
+    pub(super) fn hand_over(
+        &self,
+        pool: &OrderedPool<Job>,
+        fill: impl FnOnce(&mut Job),
+    ) -> Result<(), gst::FlowError> {
+        let refused = lock(&self.output).flow.is_err();
+        if !pool.push(fill) {
+            return Err(gst::FlowError::Flushing);
+        }
+        if refused {
+            // Upstream is to know what became of this frame, not of one before: downstream may take
+            // frames again.
+            if !pool.drain() {
+                return Err(gst::FlowError::Flushing);
+            }
+            let mut output = lock(&self.output);
+            output.reported = true;
+            output.flow?;
+        }
+        Ok(())
+    }
+
+    /// Fails where the stream has nothing but frames that cannot be mapped.
+    pub(super) fn report_bad_frame(&self, err: &MapError) -> Result<(), gst::FlowError> {
+        let said = lock(&self.output).bad_frames.bad(err, Instant::now());
+        gst::debug!(CAT, imp = self, "No faces are looked for in a frame: {err}");
+        match said {
+            BadFrame::Again => Ok(()),
+            BadFrame::Warning(text) => {
+                gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
+                Ok(())
+            }
+            BadFrame::Error(text) => {
+                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+
+    /// What frames in flight add to the latency of a live pipeline: with the time of that many frames
+    /// for each, this element keeps up.
+    pub(super) fn latency(&self) -> Option<gst::ClockTime> {
+        let state = lock(&self.state);
+        let Stream { format, mode } = state.as_ref()?.stream.as_ref()?;
+        let fps = format.info.fps();
+        let in_flight = mode.pool()?.capacity() as u64 / 2;
+        // A variable frame rate is 0/1.
+        let (frames, seconds) = (fps.numer().unsigned_abs(), fps.denom().unsigned_abs());
+        let in_flight = gst::ClockTime::SECOND * in_flight;
+        (frames > 0).then(|| in_flight.mul_div_floor(seconds.into(), frames.into())).flatten()
+    }
+
+    /// The threads that process several frames in parallel, if there are any.
+    pub(super) fn pool(&self) -> Option<Arc<OrderedPool<Job>>> {
+        lock(&self.state).as_ref()?.stream.as_ref()?.mode.pool().cloned()
+    }
+
+    /// Waits until the frames in flight have left.
+    pub(super) fn drain(&self) {
+        if let Some(pool) = self.pool() {
+            pool.drain();
+        }
+    }
+
+    pub(super) fn post_detect_error(&self, err: &DetectError) {
+        match err {
+            DetectError::Library(err) => {
+                gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
+            }
+            DetectError::Map(_) => {
+                gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
+            }
+            DetectError::Load(LoadError::Provider(err)) => gst::element_imp_error!(
+                self,
+                gst::LibraryError::Init,
+                ("The execution provider cannot be used: {err}")
+            ),
+            DetectError::Load(err) => gst::element_imp_error!(
+                self,
+                gst::StreamError::Format,
+                ("The network cannot be used with these frames: {err}")
+            ),
+            DetectError::Run(_) | DetectError::Fault(_) => {
+                gst::element_imp_error!(self, gst::LibraryError::Failed, ("{err}"));
+            }
+            DetectError::Threads(_) => {
+                gst::element_imp_error!(self, gst::ResourceError::NoSpaceLeft, ("{err}"));
+            }
+        }
+    }
+}
