@@ -302,7 +302,10 @@ fn values_have_one_origin_before_they_are_read() {
     expect(NodeProto { output: Vec::new(), ..relu("x", "") }, &[], "it has no output");
     expect(relu("x", ""), &[], "it has no output");
     expect(node("Relu", &["x", "x"], "y"), &[], "too few inputs, or too many");
-    expect(node("Relu", &[""], "y"), &[], "too few inputs, or too many");
+    expect(node("Relu", &[""], "y"), &[], "leaves out an input");
+    expect(node("Max", &["x", ""], "y"), &[], "leaves out an input");
+    expect(node("Conv", &["x", ""], "y"), &[], "too few inputs, or too many");
+    expect(node("Clip", &["x", "", ""], "y"), &[], "");
     expect(node("Conv", &["x"], "y"), &[], "too few inputs");
     let outputs = |op: &str, names: &[&str]| NodeProto {
         output: names.iter().map(|&name| name.into()).collect(),

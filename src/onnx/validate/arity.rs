@@ -29,6 +29,34 @@ pub fn inputs(operator: &str) -> Option<RangeInclusive<usize>> {
     })
 }
 
+/// Whether a node of this operator may leave out inputs, besides those that must be there. Runtimes do
+/// not expect it of others: of `Max`, for one.
+pub fn may_omit_inputs(operator: &str) -> bool {
+    matches!(
+        operator,
+        "Clip"
+            | "Conv"
+            | "ConvInteger"
+            | "ConvTranspose"
+            | "DequantizeLinear"
+            | "Dropout"
+            | "Gemm"
+            | "LayerNormalization"
+            | "Pad"
+            | "QLinearConv"
+            | "QuantizeLinear"
+            | "ReduceMax"
+            | "ReduceMean"
+            | "ReduceMin"
+            | "ReduceProd"
+            | "ReduceSum"
+            | "Resize"
+            | "Slice"
+            | "Split"
+            | "Squeeze"
+    )
+}
+
 /// The most outputs of an operator at inference.
 pub fn most_outputs(operator: &str) -> usize {
     match operator {

@@ -152,6 +152,9 @@ fn check_node(node: &NodeProto) -> Result<(), Invalid> {
     if !node.attribute.iter().all(|attribute| names.insert(attribute.name())) {
         return invalid("it has an attribute twice");
     }
+    if node.input.iter().any(String::is_empty) && !arity::may_omit_inputs(node.op()) {
+        return invalid("it leaves out an input that it needs");
+    }
     let outputs = node.output.iter().filter(|output| !output.is_empty()).count();
     if outputs == 0 {
         return invalid("it has no output");
