@@ -109,7 +109,9 @@ fn stride_after(node: &NodeProto, (across, down): (u64, u64)) -> Option<(u64, u6
         | Operator::Shape
         | Operator::Slice
         | Operator::Squeeze
+        | Operator::Tile
         | Operator::Transpose
+        | Operator::TransposedConvolution
         | Operator::Unsqueeze => None,
     }
 }

@@ -22,6 +22,8 @@ pub enum Operator {
     Arithmetic(fn(i64, i64) -> Option<i64>),
     /// A window with weights over the spatial dimensions.
     Convolution,
+    /// The reverse of a convolution with strides: enlarges.
+    TransposedConvolution,
     /// A window without weights over the spatial dimensions.
     Pooling,
     Concat,
@@ -32,6 +34,7 @@ pub enum Operator {
     Shape,
     Slice,
     Squeeze,
+    Tile,
     Transpose,
     Unsqueeze,
 }
@@ -65,6 +68,7 @@ impl Operator {
             // ONNX divides integers as Rust does, towards zero.
             "Div" => Self::Arithmetic(i64::checked_div),
             "Conv" => Self::Convolution,
+            "ConvTranspose" => Self::TransposedConvolution,
             "AveragePool" | "LpPool" | "MaxPool" => Self::Pooling,
             "Concat" => Self::Concat,
             "Pad" => Self::Pad,
@@ -74,6 +78,7 @@ impl Operator {
             "Shape" => Self::Shape,
             "Slice" => Self::Slice,
             "Squeeze" => Self::Squeeze,
+            "Tile" => Self::Tile,
             "Transpose" => Self::Transpose,
             "Unsqueeze" => Self::Unsqueeze,
             _ => return None,

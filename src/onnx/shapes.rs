@@ -214,6 +214,16 @@ impl<'a> Shapes<'a> {
                 node.ints("perm").iter().map(pick).collect::<Option<_>>()?
             }
             Operator::Reshape => self.reshape(node)?,
+            Operator::TransposedConvolution => self.transposed_convolution(node)?,
+            Operator::Tile => {
+                let (shape, repeats) = (self.input_shape(node, 0)?, self.input_integers(node, 1)?);
+                let repeated = |(size, &repeats): (&usize, &i64)| {
+                    size.checked_mul(usize::try_from(repeats).ok()?)
+                };
+                let fits = shape.len() == repeats.values.len();
+                let sizes = shape.iter().zip(&repeats.values).map(repeated);
+                sizes.collect::<Option<_>>().filter(|_| fits)?
+            }
             // Constants are asked for where they are read; the others only compute integers.
             Operator::Constant
             | Operator::Gather
@@ -231,6 +241,16 @@ impl<'a> Shapes<'a> {
         let mut shape = sliding(self.input_shape(node, 0)?, &window)?;
         *shape.get_mut(1)? = usize::try_from(*weights.first()?).ok()?;
         Some(shape)
+    }
+
+    fn transposed_convolution(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
+        let weights = &self.graph.constant(node.input.get(1)?)?.dims;
+        let window = Window::new(node, weights.get(2..)?)?;
+        let (outer, spatial) = self.input_shape(node, 0)?.split_at_checked(2)?;
+        let groups = usize::try_from(node.int("group").unwrap_or(1)).ok()?;
+        let channels = usize::try_from(*weights.get(1)?).ok()?.checked_mul(groups)?;
+        let spatial = window.reversed(spatial, node.ints("output_padding"))?;
+        Some([&[*outer.first()?, channels], spatial.as_slice()].concat())
     }
 
     fn pad(&self, node: &'a NodeProto) -> Option<Vec<usize>> {

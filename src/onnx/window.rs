@@ -58,13 +58,35 @@ impl Window {
         };
         self.axes.iter().zip(input).map(size).collect()
     }
+
+    /// The spatial size of which [`Self::output`] makes `output`, and `padding` more: what a
+    /// transposed convolution makes of `output`.
+    pub fn reversed(&self, output: &[usize], padding: &[i64]) -> Option<Vec<usize>> {
+        if self.axes.len() != output.len() {
+            return None;
+        }
+        let size = |(index, (axis, &size)): (usize, (&Axis, &usize))| {
+            if self.same {
+                return size.checked_mul(axis.stride);
+            }
+            let steps = size.checked_sub(1)?.checked_mul(axis.stride)?;
+            let all =
+                steps.checked_add(axis.extent()?)?.checked_add(attribute(padding, index, 0)?)?;
+            all.checked_sub(axis.pads[0])?.checked_sub(axis.pads[1])
+        };
+        self.axes.iter().zip(output).enumerate().map(size).collect()
+    }
 }
 
 impl Axis {
+    /// How far the window reaches.
+    fn extent(&self) -> Option<usize> {
+        (self.kernel - 1).checked_mul(self.dilation)?.checked_add(1)
+    }
+
     fn output(&self, size: usize, ceil: bool) -> Option<usize> {
-        let extent = (self.kernel - 1).checked_mul(self.dilation)?.checked_add(1)?;
         let end_of_input = size.checked_add(self.pads[0])?;
-        let room = end_of_input.checked_add(self.pads[1])?.checked_sub(extent)?;
+        let room = end_of_input.checked_add(self.pads[1])?.checked_sub(self.extent()?)?;
         let last = room / self.stride;
         // Rounding up adds a last, partial window, unless it would start in the padding at the end.
         let partial = ceil

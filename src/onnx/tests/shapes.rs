@@ -132,6 +132,35 @@ fn concat_adds_along_its_axis() {
 }
 
 #[test]
+fn transposed_convolutions_enlarge() {
+    let transposed = || node("ConvTranspose", &["x", "w"], "y").with_ints("strides", &[2, 3]);
+    let inferred = |node| inferred(&[1, 4, 5, 6], &[node], &[weights("w", &[4, 7, 3, 2])]);
+    // 4·2 + 3, 5·3 + 2
+    assert_eq!(inferred(transposed()), Some(vec![1, 7, 11, 17]));
+    assert_eq!(inferred(transposed().with_int("group", 2)), Some(vec![1, 14, 11, 17]));
+    let padded = transposed().with_ints("pads", &[1, 0, 1, 1]);
+    assert_eq!(inferred(padded.clone()), Some(vec![1, 7, 9, 16]));
+    let more = padded.with_ints("output_padding", &[1, 2]);
+    assert_eq!(inferred(more), Some(vec![1, 7, 10, 18]));
+    // (3 - 1)·2 + 1 = 5
+    let dilated = transposed().with_ints("dilations", &[2, 1]);
+    assert_eq!(inferred(dilated), Some(vec![1, 7, 13, 17]));
+    let same = transposed().with_string("auto_pad", "SAME_UPPER");
+    assert_eq!(inferred(same), Some(vec![1, 7, 10, 18]));
+    assert_eq!(inferred(transposed().with_ints("pads", &[9, 0, 9, 0])), None);
+}
+
+#[test]
+fn tiles_repeat() {
+    let tile = |repeats: &[i64]| {
+        inferred(&[1, 4, 5, 6], &[node("Tile", &["x", "r"], "y")], &[list("r", repeats)])
+    };
+    assert_eq!(tile(&[1, 1, 2, 3]), Some(vec![1, 4, 10, 18]));
+    assert_eq!(tile(&[1, 2]), None);
+    assert_eq!(tile(&[1, 1, 1, -1]), None);
+}
+
+#[test]
 fn pads_add_to_both_ends() {
     let input = node("Pad", &["x", "pads"], "y");
     let attribute = |pads: &[i64]| node("Pad", &["x"], "y").with_ints("pads", pads);

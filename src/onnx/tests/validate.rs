@@ -81,6 +81,11 @@ fn windows_are_within_reason() {
         expect(pool(size), expected);
     }
     expect(node("AveragePool", &["x"], "y"), "not two sizes");
+    let square = |size: i64| node("MaxPool", &["x"], "y").with_ints("kernel_shape", &[size, size]);
+    expect(square(32), "");
+    expect(square(33), "1089 of its windows");
+    expect(square(640).with_ints("strides", &[20, 20]), "");
+    expect(square(640).with_ints("strides", &[20, 19]), "1088 of its windows");
     expect(pool(2).with_ints("pads", &[0, 0, 3, 0]), "its padding is 3");
 }
 

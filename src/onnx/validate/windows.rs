@@ -7,6 +7,8 @@ use super::node::{Check, Node};
 /// Wider windows, and steps of more than [`MAX_STEP`], have no use in a detector.
 const MAX_EXTENT: i64 = 1024;
 const MAX_STEP: i64 = 64;
+/// Windows of which more overlap in a place take too long.
+const MAX_OVERLAP: usize = 1024;
 
 /// A convolution whose weights and bias are these inputs.
 pub fn convolution(node: &Node, weights: usize, bias: Option<usize>) -> Check {
@@ -132,6 +134,13 @@ fn window(node: &Node, kernel: [usize; 2]) -> Check {
         if let Some(pad) = around.copied().find(|pad| !(0..=extent).contains(pad)) {
             return Err(format!("its padding is {pad}, where its window reaches over {extent}"));
         }
+    }
+    let steps = |axis: usize| strides.get(axis).and_then(|&stride| usize::try_from(stride).ok());
+    let overlaps =
+        kernel.iter().enumerate().map(|(axis, size)| size.div_ceil(steps(axis).unwrap_or(1)));
+    let overlap: usize = overlaps.product();
+    if overlap > MAX_OVERLAP {
+        return Err(format!("{overlap} of its windows of {kernel:?} overlap"));
     }
     if !matches!(
         node.string("auto_pad").unwrap_or("NOTSET"),
