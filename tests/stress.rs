@@ -5,9 +5,11 @@
 //! that nothing panics, blocks or grows.
 
 mod common;
+mod damage;
 
 use std::{
     env, fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,10 +19,17 @@ use std::{
     time::{Duration, Instant},
 };
 
+use damage::{change, damage};
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoCropMeta, VideoFormat, VideoFrameFlags, VideoInfo, VideoMeta};
-use gstretinaface::{face::Face, geometry::Rect, meta};
+use gstretinaface::{face::Face, geometry::Rect, meta, onnx::messages::ModelProto};
+use proptest::{
+    prelude::*,
+    strategy::ValueTree,
+    test_runner::{RngAlgorithm, TestRng, TestRunner},
+};
+use prost::Message;
 
 /// The time that each campaign has, RETINAFACE_STRESS_SECONDS.
 fn budget() -> Duration {
@@ -83,6 +92,59 @@ fn campaign(name: &str, unit: &str, mut round: impl FnMut(&mut Random, u64) -> u
     drop(done);
     watchdog.join().expect("the watchdog ends");
     println!("STRESS: | {name} | {count} {unit} | {} s |", start.elapsed().as_secs());
+}
+
+/// Damaged networks in the element: each is refused, or runs.
+#[test]
+#[ignore = "run by scripts/stress"]
+fn networks() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("models/retinaface_mv1_0.25.onnx");
+    let whole = fs::read(path).expect("scripts/setup has fetched the network");
+    let network = ModelProto::decode(whole.as_slice()).expect("an ONNX file");
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("network.onnx");
+    let mut ran = 0;
+    campaign("damaged networks", "networks", |random, round| {
+        let seed: Vec<u8> = (0..16).map(|_| random.below(256) as u8).collect();
+        let mut runner = TestRunner::new_with_rng(
+            ProptestConfig::default(),
+            TestRng::from_seed(RngAlgorithm::XorShift, &seed),
+        );
+        let count = 1 + random.below(4);
+        let bytes = if round % 3 == 0 {
+            let mut bytes = whole.clone();
+            for _ in 0..count {
+                damage().new_tree(&mut runner).expect("a change").current().apply(&mut bytes);
+            }
+            bytes
+        } else {
+            let mut network = network.clone();
+            for _ in 0..count {
+                // What there is nothing of stays as it is.
+                let _ =
+                    change().new_tree(&mut runner).expect("a change").current().apply(&mut network);
+            }
+            network.encode_to_vec()
+        };
+        fs::write(&path, bytes).expect("a file");
+        let size = random.pick(&[(64, 64), (33, 57), (160, 96)]);
+        let pipeline = launch(&format!(
+            "videotestsrc num-buffers=1 ! video/x-raw,width={},height={} ! retinafacedetect \
+             threads=1 model-file={} ! fakesink",
+            size.0,
+            size.1,
+            path.display()
+        ));
+        let bus = pipeline.bus().expect("a bus");
+        let _ = pipeline.set_state(gst::State::Playing);
+        let end = [gst::MessageType::Eos, gst::MessageType::Error];
+        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(50), &end);
+        ran += u64::from(end.expect("it ends").type_() == gst::MessageType::Eos);
+        pipeline.set_state(gst::State::Null).expect("it stops");
+        1
+    });
+    println!("STRESS: | … of them used | {ran} networks | |");
+    assert!(ran > 0, "none was left whole enough");
 }
 
 const FORMATS: [VideoFormat; 9] = [

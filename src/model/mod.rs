@@ -341,7 +341,10 @@ fn multiple(graph: &Graph, input: &str, recognised: &Recognised) -> u32 {
         })
     };
     // Where neither is known, any size is tried.
-    if fits(2 * largest) && !fits(2 * largest + 1) { largest } else { 1 }
+    match largest.checked_mul(2) {
+        Some(side) if side < MAX_SIZE && fits(side) && !fits(side + 1) => largest,
+        _ => 1,
+    }
 }
 
 /// The file that a tensor's data is in, if it is not in this one.
