@@ -37,9 +37,9 @@ pub enum LoadError {
 /// What the runs of a network that go on at once take of the memory that there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error(
-    "{frames} at a time of {}×{} pixels take the network about {} MiB of memory, of {} MiB that \
-     there are",
-    .size.0, .size.1, .needed >> 20, .total >> 20
+    "the network takes about {} MiB of memory for inputs of {}×{} pixels, {frames} at a time, and \
+     there are {} MiB",
+    .needed >> 20, .size.0, .size.1, .total >> 20
 )]
 pub struct MemoryNeed {
     pub size: (u32, u32),

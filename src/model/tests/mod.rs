@@ -202,6 +202,15 @@ fn weights_in_another_file_are_refused() {
 }
 
 #[test]
+fn memory_grows_with_the_input() {
+    let model = parse(&Network::default());
+    let (one, four) = (model.memory((640, 480)), model.memory((1280, 960)));
+    assert_eq!(four, 4 * one);
+    // The image itself, and something for what is made of it.
+    assert!(one > 2 * 640 * 480 * 3 * 4 && one < 100 * 640 * 480 * 3 * 4, "{one}");
+}
+
+#[test]
 fn raw_scores_are_refused() {
     let network = Network { softmax: false, ..Network::default() };
     assert!(matches!(refusal(&network.bytes()), ModelError::RawScores));
