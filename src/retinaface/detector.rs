@@ -91,6 +91,12 @@ pub struct Timings {
     pub postprocess: Duration,
 }
 
+impl Timings {
+    pub fn total(&self) -> Duration {
+        self.preprocess + self.inference + self.postprocess
+    }
+}
+
 /// Finds faces with an engine: [`Self::preprocess`] for each frame of a batch, [`Engine::run`], then
 /// [`Self::postprocess`] and [`Self::faces`] for each. It allocates only when a frame's size or format
 /// changes or holds more faces than any before.

@@ -27,7 +27,7 @@ impl Pace {
     }
 
     /// Whether to skip a frame that would leave more than `max_lag` later than usual if it took `work`
-    /// to process, as the last one did; both times are running times.
+    /// to process; both times are running times.
     ///
     /// Where one frame alone takes longer than that, frames that are hardly late are processed all the
     /// same: none would be otherwise.

@@ -25,6 +25,9 @@ pub struct Network {
     pub strides: Vec<u32>,
     /// With 0 frames in flight where the number depends on the stream.
     pub request: Request,
+    /// Called with each frame when its turn comes; may decide that it is not worth processing any
+    /// more.
+    pub admit: Box<dyn Fn(&mut Job) + Send + Sync>,
 }
 
 impl Network {
@@ -251,6 +254,7 @@ impl Worker {
         for job in &mut *jobs {
             job.faces.clear();
             job.result = Ok(Timings::default());
+            (self.network.admit)(job);
         }
         let (network, provider) = (Arc::clone(&self.network), self.config.provider);
         let key = |job: &Job| job.input_key(&network, provider);

@@ -13,32 +13,34 @@ use crate::{
     meta::{self, BadFrame, Detections, MapError, OrientationTags},
     ordered_pool::OrderedPool,
     retinafacedetect::{
-        settings::{LiveSettings, Messages},
+        settings::Messages,
         worker::{DetectError, Format, Job, View},
     },
 };
 
 impl RetinaFaceDetect {
-    /// Whether a frame with these settings comes so late that it is skipped.
-    pub(super) fn is_late(
-        &self,
-        running_time: Option<gst::ClockTime>,
-        settings: &LiveSettings,
-    ) -> bool {
-        let max_lag = settings.max_lag;
-        if max_lag == 0 {
-            return false;
+    /// Has a frame pass that would leave too late if faces were looked for in it.
+    pub(super) fn skip_if_late(&self, job: &mut Job) {
+        let max_lag = job.settings.max_lag;
+        if max_lag == 0 || !job.detect {
+            return;
         }
         let now = || {
             let (clock, base_time) = (self.obj().clock()?, self.obj().base_time()?);
             clock.time().checked_sub(base_time)
         };
-        let work = lock(&self.output).last_latency.try_into().unwrap_or(gst::ClockTime::ZERO);
-        match (running_time, now(), &mut *lock(&self.pace)) {
+        let work = lock(&self.output).expected_work;
+        let work = work.try_into().unwrap_or(gst::ClockTime::ZERO);
+        let late = match (job.running_time, now(), &mut *lock(&self.pace)) {
             (Some(frame), Some(now), Some(pace)) => {
                 pace.is_late(frame, now, work, gst::ClockTime::from_nseconds(max_lag))
             }
             _ => false,
+        };
+        if late {
+            gst::debug!(CAT, imp = self, "Skipping a frame of {:?}: it is late", job.running_time);
+            lock(&self.output).stats.skip();
+            job.detect = false;
         }
     }
 
@@ -61,12 +63,7 @@ impl RetinaFaceDetect {
         };
         job.stream_time = segment.and_then(|segment| segment.to_stream_time(buffer.pts()));
         job.running_time = segment.and_then(|segment| segment.to_running_time(buffer.pts()));
-        let late = self.is_late(job.running_time, &job.settings);
-        if late && detect {
-            gst::debug!(CAT, imp = self, "Skipping a frame of {:?}: it is late", job.running_time);
-            lock(&self.output).stats.skip();
-        }
-        job.detect = detect && !late;
+        job.detect = detect;
         job.format = Some(Arc::clone(format));
         job.buffer = Some(buffer);
     }
@@ -96,9 +93,9 @@ impl RetinaFaceDetect {
         let changed = {
             let mut output = lock(&self.output);
             output.bad_frames.good();
-            output.last_latency = job.arrival.elapsed();
-            let latency = output.last_latency;
-            output.stats.record(job.faces.len(), timings, latency);
+            // The longest of late, which counts less and less.
+            output.expected_work = timings.total().max(output.expected_work * 15 / 16);
+            output.stats.record(job.faces.len(), timings, job.arrival.elapsed());
             let last_count = std::mem::replace(&mut output.last_count, job.faces.len());
             last_count != job.faces.len()
         };

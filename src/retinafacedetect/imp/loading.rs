@@ -68,7 +68,13 @@ impl RetinaFaceDetect {
         });
         let loader = Loader::new(log, model, on_event)
             .map_err(|err| gst::error_msg!(gst::LibraryError::Init, ("{err}")))?;
-        Ok(Network { loader, strides, request: settings.request() })
+        let element = self.obj().downgrade();
+        let admit = Box::new(move |job: &mut Job| {
+            if let Some(element) = element.upgrade() {
+                element.imp().skip_if_late(job);
+            }
+        });
+        Ok(Network { loader, strides, request: settings.request(), admit })
     }
 
     /// Gets ready for frames of `format`, with none in flight.

@@ -92,8 +92,8 @@ struct Output {
     bad_frames: BadFrames,
     /// How many faces were detected last.
     last_count: usize,
-    /// How long the last frame in which faces were detected stayed.
-    last_latency: Duration,
+    /// How long looking for faces in a frame is going to take.
+    expected_work: Duration,
     /// What computes the network.
     provider: Option<Provider>,
     /// What pushing the last frame in the source pad's task came to.
@@ -110,7 +110,7 @@ impl Default for Output {
             stats: Stats::default(),
             bad_frames: BadFrames::default(),
             last_count: 0,
-            last_latency: Duration::ZERO,
+            expected_work: Duration::ZERO,
             provider: None,
             flow: Ok(gst::FlowSuccess::Ok),
             reported: false,
