@@ -8,7 +8,7 @@ use ort::{
     session::builder::{GraphOptimizationLevel, SessionBuilder},
 };
 
-use super::{config::Config, device::Device, error::LoadError, event::Event};
+use super::{config::Config, device::Device, error::LoadError, event::Event, library};
 use crate::model::InputSpec;
 
 /// A network to be loaded.
@@ -45,9 +45,12 @@ impl Network<'_> {
     /// Loads the network with these providers, the first of them preferred.
     pub fn load_with(
         &self,
-        builder: SessionBuilder,
+        mut builder: SessionBuilder,
         providers: impl IntoIterator<Item = ExecutionProviderDispatch>,
     ) -> Result<ort::session::Session, LoadError> {
+        let libraries = self.config.provider.libraries();
+        library::load_for_provider(&mut builder, &libraries)
+            .map_err(|why| self.config.refused(&why))?;
         let providers = providers.into_iter().map(|provider| provider.error_on_failure());
         let mut builder = builder
             .with_execution_providers(providers.collect::<Vec<_>>())

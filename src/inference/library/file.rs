@@ -8,9 +8,13 @@ use std::{
     path::{self, Path, PathBuf},
 };
 
+use libloading::os::unix;
 use ort::sys::{ORT_API_VERSION, OrtApiBase};
 
-use super::maps;
+use super::{
+    maps,
+    unwinder::{self, Binding},
+};
 use crate::inference::error::loader_message;
 
 /// ONNX Runtime, in a version that this plugin works with.
@@ -18,14 +22,17 @@ pub struct Library {
     pub path: PathBuf,
     /// Where its other libraries are, unless the system's loader finds them.
     pub folder: Option<PathBuf>,
+    pub binding: Binding,
 }
 
 /// Loads the library at `path`, or where the system's loader finds it if that is a bare name; an
 /// error says what is wrong with it.
 pub fn load(path: &Path) -> Result<Library, String> {
     let shown = path.display();
+    let binding = Binding::of_this_process();
     // SAFETY: runs the library's initialisers, as programs that are linked to it do.
-    let handle = unsafe { libloading::Library::new(path) }.map_err(|err| loader_message(&err))?;
+    let handle = unsafe { unix::Library::open(Some(path), binding.flags()) };
+    let handle = handle.map_err(|err| loader_message(&err))?;
     // SAFETY: onnxruntime_c_api.h declares it like this.
     let base =
         unsafe { handle.get::<unsafe extern "C" fn() -> *const OrtApiBase>(b"OrtGetApiBase\0") };
@@ -45,12 +52,15 @@ pub fn load(path: &Path) -> Result<Library, String> {
             "{shown} is ONNX Runtime {version}, and 1.{ORT_API_VERSION} or newer is needed"
         ));
     }
+    if let Some(place) = &place {
+        unwinder::check(place).map_err(|why| format!("{shown} cannot be used here: {why}"))?;
+    }
     // It has threads and is not made to be unloaded.
     mem::forget(handle);
     if path.components().count() == 1 {
-        return Ok(Library { path: place.unwrap_or_else(|| path.into()), folder: None });
+        return Ok(Library { path: place.unwrap_or_else(|| path.into()), folder: None, binding });
     }
     let path = path::absolute(path).map_err(|err| format!("{shown}: {err}"))?;
     let folder = path.parent().map(Path::to_owned);
-    Ok(Library { path, folder })
+    Ok(Library { path, folder, binding })
 }

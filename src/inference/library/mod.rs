@@ -5,17 +5,19 @@
 mod file;
 mod maps;
 mod places;
+mod provider;
+mod unwinder;
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, OnceLock},
 };
 
 use once_cell::sync::OnceCell;
-use ort::{environment::Environment, logging::LogLevel};
+use ort::{environment::Environment, logging::LogLevel, session::builder::SessionBuilder};
 use thiserror::Error;
 
-use self::{file::Library, places::Place};
+use self::{file::Library, places::Place, unwinder::Binding};
 
 /// ONNX Runtime cannot be used.
 #[derive(Clone, Debug, Error)]
@@ -36,7 +38,7 @@ const REMEDY: &str = "Run scripts/setup of gst-plugin-retinaface, or install ONN
 pub type Log = fn(LogLevel, &str);
 
 static ENVIRONMENT: OnceCell<Environment> = OnceCell::new();
-static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+static LIBRARY: OnceLock<Library> = OnceLock::new();
 
 /// The environment of this process; loads the library if that has not been done. May be tried again
 /// after a failure.
@@ -46,10 +48,8 @@ pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
         // A library that is loaded already is the one that ort gets.
         let builder = ort::init_from(&library.path);
         let builder = builder.map_err(|err| LibraryError::Environment(err.to_string()))?;
-        if let Some(folder) = library.folder {
-            // Set once, as the library is loaded once.
-            let _ = FOLDER.set(folder);
-        }
+        // Set once, as the library is loaded once.
+        let _ = LIBRARY.set(library);
         builder
             .with_name("gst-plugin-retinaface")
             .with_telemetry(false)
@@ -61,7 +61,21 @@ pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
 
 /// Where the library was loaded from, unless the system's loader found it.
 pub(super) fn folder() -> Option<&'static Path> {
-    FOLDER.get().map(PathBuf::as_path)
+    LIBRARY.get()?.folder.as_deref()
+}
+
+/// To be called before a session gets a provider that needs these libraries from ONNX Runtime's folder;
+/// an error says why it cannot work in this process.
+pub(super) fn load_for_provider(
+    builder: &mut SessionBuilder,
+    libraries: &[&str],
+) -> Result<(), String> {
+    match LIBRARY.get() {
+        Some(Library { path, binding: Binding::Own, .. }) => {
+            provider::load(builder, path.parent().unwrap_or(path), libraries)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The first library that can be used.

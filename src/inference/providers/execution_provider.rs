@@ -29,6 +29,16 @@ pub trait ExecutionProvider: Sync {
         None
     }
 
+    /// Files of the same folder that this one loads in turn.
+    fn loads(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// All of these, in the order in which they may be loaded.
+    fn libraries(&self) -> Vec<&'static str> {
+        self.library().into_iter().chain(self.loads().iter().copied()).collect()
+    }
+
     /// Whether ONNX Runtime was built to use it.
     fn is_built(&self) -> bool {
         true

@@ -28,6 +28,10 @@ impl ExecutionProvider for OpenVino {
         Some("libonnxruntime_providers_openvino.so")
     }
 
+    fn loads(&self) -> &'static [&'static str] {
+        &["libopenvino_intel_cpu_plugin.so", "libopenvino_onnx_frontend.so"]
+    }
+
     fn is_built(&self) -> bool {
         ep::OpenVINO::is_available().unwrap_or(false)
     }

@@ -31,6 +31,10 @@ impl ExecutionProvider for TensorRt {
         Some("libonnxruntime_providers_tensorrt.so")
     }
 
+    fn loads(&self) -> &'static [&'static str] {
+        &["libonnxruntime_providers_cuda.so"]
+    }
+
     fn is_built(&self) -> bool {
         ep::TensorRT::is_available().unwrap_or(false)
     }
