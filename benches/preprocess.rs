@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Frame to network input, per format: at its own size, and down to 640 pixels.
+//! Frame to network input, per format: at its own size, and down to 640 pixels; upright, and turned.
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use gst_video::{VideoFormat, VideoInfo};
@@ -20,17 +20,26 @@ const FORMATS: [VideoFormat; 8] = [
     VideoFormat::I420,
     VideoFormat::Yuy2,
 ];
-/// Frame size, scale.
-const SIZES: [((u32, u32), f64); 3] = [((640, 480), 1.0), ((640, 480), 0.4), ((1920, 1080), 1.0)];
+/// Frame size, scale, orientation.
+const CASES: [((u32, u32), f64, Orientation); 5] = [
+    ((640, 480), 1.0, Orientation::Identity),
+    ((640, 480), 0.4, Orientation::Identity),
+    ((1920, 1080), 1.0, Orientation::Identity),
+    ((640, 480), 1.0, Orientation::Rotate90),
+    ((1920, 1080), 1.0, Orientation::Rotate90),
+];
 
 fn preprocess(criterion: &mut Criterion) {
     let normalisation = Normalisation { mean: [104.0, 117.0, 123.0], ..Normalisation::NONE };
     gst::init().expect("GStreamer");
-    for (size, scale) in SIZES {
-        let placement = InputSizes::ANY.place(size, Orientation::Identity, scale, 640);
+    for (size, scale, orientation) in CASES {
+        let placement = InputSizes::ANY.place(size, orientation, scale, 640);
         let target = placement.input;
         for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
-            let name = format!("{}x{} to {}x{}, {method:?}", size.0, size.1, target.0, target.1);
+            let name = format!(
+                "{}x{} to {}x{}, {method:?}, {orientation:?}",
+                size.0, size.1, target.0, target.1
+            );
             let mut group = criterion.benchmark_group(name);
             for format in FORMATS {
                 let info = VideoInfo::builder(format, size.0, size.1).build().expect("valid caps");

@@ -4,6 +4,7 @@
 
 use std::array;
 
+use gst::prelude::*;
 use gst_video::{
     VideoColorRange, VideoCropMeta, VideoFormat, VideoFormatInfo, VideoInfo, VideoInterlaceMode,
     VideoMeta,
@@ -38,8 +39,10 @@ pub enum UnsupportedVideo {
 /// What caps say about frames.
 pub fn parse_caps(caps: &gst::CapsRef) -> Result<(VideoInfo, Layout), UnsupportedVideo> {
     let info = VideoInfo::from_caps(caps).map_err(|_| UnsupportedVideo::Caps(caps.to_owned()))?;
-    let views = caps.structure(0).and_then(|caps| caps.get::<&str>("multiview-mode").ok());
-    if views == Some("separated") {
+    let views = caps.structure(0).and_then(|caps| caps.value("multiview-mode").ok());
+    // Escaped, so that it is text whatever bytes are in it.
+    let views = views.and_then(|views| views.serialize().ok());
+    if views.is_some_and(|views| views == "separated") {
         return Err(UnsupportedVideo::Views);
     }
     match info.interlace_mode() {

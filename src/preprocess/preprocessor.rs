@@ -41,6 +41,8 @@ pub struct Preprocessor {
     samples: [Vec<f32>; 3],
     /// Output rows of blue, green and red, before they are interleaved or become columns.
     tile: [Vec<f32>; 3],
+    /// Pixels that become a column.
+    column: Vec<u8>,
 }
 
 impl Preprocessor {
@@ -73,6 +75,7 @@ impl Preprocessor {
             interpolated: Vec::new(),
             samples: layout.components.map(|_| vec![0.0; width as usize]),
             tile: Default::default(),
+            column: Vec::new(),
             columns,
             rows,
         }
@@ -183,7 +186,8 @@ impl Preprocessor {
             for plane in &mut tile {
                 plane.resize(rows, 0.0);
             }
-            let mut column = vec![0; 3 * rows];
+            let mut column = std::mem::take(&mut self.column);
+            column.resize(3 * rows, 0);
             for x in 0..columns {
                 let [blue, green, red] = &mut tile;
                 self.row(frame, x, [&mut *blue, &mut *green, &mut *red]);
@@ -193,6 +197,7 @@ impl Preprocessor {
                     row[3 * x..][..3].copy_from_slice(pixel);
                 }
             }
+            self.column = column;
         } else {
             for plane in &mut tile {
                 plane.resize(columns, 0.0);
