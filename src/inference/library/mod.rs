@@ -22,7 +22,10 @@ use self::{file::Library, places::Place, unwinder::Binding};
 /// ONNX Runtime cannot be used.
 #[derive(Clone, Debug, Error)]
 pub enum LibraryError {
-    #[error("ONNX Runtime was not found, neither in {} nor where the system looks. {REMEDY}", .0.join(" nor in "))]
+    #[error(
+        "ONNX Runtime was not found, neither in {} nor where the system looks. {REMEDY}",
+        .0.join(" nor in ")
+    )]
     NotFound(Vec<String>),
     #[error("ONNX Runtime cannot be used: {}. {REMEDY}", .0.join("; "))]
     Unusable(Vec<String>),

@@ -10,6 +10,9 @@ use ort::{AsPointer, ortsys, session::builder::SessionBuilder};
 
 use super::unwinder::{self, Binding};
 
+const NO_HOST: &str = "it does not work in a process that has loaded other libraries before GStreamer \
+                       (in Python, import gi before numpy and cv2)";
+
 /// Loads these from `folder` ahead of ONNX Runtime, which then takes what is there. One that is missing
 /// or does not load is left to it.
 pub fn load(builder: &mut SessionBuilder, folder: &Path, libraries: &[&str]) -> Result<(), String> {
@@ -48,10 +51,6 @@ fn provide_host(builder: &mut SessionBuilder, folder: &Path) -> Result<(), Strin
     };
     match host {
         Ok(host) if !host.is_null() => Ok(()),
-        _ => Err(
-            "it does not work in a process that has loaded other libraries before GStreamer (in \
-                  Python, import gi before numpy and cv2)"
-                .to_owned(),
-        ),
+        _ => Err(NO_HOST.to_owned()),
     }
 }
