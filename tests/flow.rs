@@ -257,7 +257,9 @@ fn the_source_pad_may_be_deactivated_while_frames_come() {
                     pad.set_active(false).expect("it is inactive");
                     let before = left.load(Ordering::SeqCst);
                     wait_for(&refused, 3, &what);
-                    assert_eq!(left.load(Ordering::SeqCst), before, "{what}");
+                    // A frame that was on its way may still have arrived.
+                    let after = left.load(Ordering::SeqCst);
+                    assert!(after <= before + 1, "{what}: {} more", after - before);
                     let mut harness = harness.lock().expect("a harness");
                     pad.set_active(true).expect("it is active");
                     // An inactive pad has no events.

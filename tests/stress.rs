@@ -235,9 +235,15 @@ fn changes() {
                         }
                     }
                     6 => {
+                        // Like a queue's, the task can't be stopped while a paused sink holds its frame.
+                        let (_, state, pending) = pipeline.state(gst::ClockTime::from_seconds(10));
+                        let playing =
+                            state == gst::State::Playing && pending == gst::State::VoidPending;
                         let pad = detect.static_pad("src").expect("a pad");
-                        let _ = pad.set_active(false);
-                        let _ = pad.set_active(true);
+                        if playing {
+                            let _ = pad.set_active(false);
+                            let _ = pad.set_active(true);
+                        }
                     }
                     7 => {
                         let pad = sink.static_pad("sink").expect("a pad");
