@@ -429,7 +429,12 @@ fn stress(rounds: usize) {
                 detect.static_pad("src").expect("a pad").query(&mut query);
             }
             _ => {
-                pipeline.set_state(gst::State::Playing).expect("it plays");
+                // Fails with the source, if that is failing at this moment; see `recover`.
+                if pipeline.set_state(gst::State::Playing).is_err() {
+                    thread::sleep(Duration::from_millis(10));
+                    recover(round);
+                    pipeline.set_state(gst::State::Ready).expect("it stops");
+                }
             }
         }
         thread::sleep(wait);
