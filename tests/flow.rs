@@ -133,6 +133,15 @@ fn a_queue_before_a_branch_that_is_linked_again_goes_on() {
     }
 }
 
+/// Waits for the end of a pipeline, which must be no error, and stops it.
+fn ends_well(pipeline: &gst::Pipeline, in_flight: u32) {
+    let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().expect("a bus");
+    let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
+    assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "in-flight={in_flight}");
+    pipeline.set_state(gst::State::Null).expect("it stops");
+}
+
 #[test]
 fn a_branch_that_ends_unlinked_is_no_error() {
     for in_flight in MODES {
@@ -141,11 +150,7 @@ fn a_branch_that_ends_unlinked_is_no_error() {
              t. ! retinafacedetect in-flight={in_flight} t. ! queue ! fakesink"
         ));
         pipeline.set_state(gst::State::Playing).expect("it plays");
-        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
-        let bus = pipeline.bus().expect("a bus");
-        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
-        assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "in-flight={in_flight}");
-        pipeline.set_state(gst::State::Null).expect("it stops");
+        ends_well(&pipeline, in_flight);
     }
 }
 
@@ -217,11 +222,7 @@ fn the_end_that_downstream_asks_for_comes() {
             gst::PadProbeReturn::Handled
         });
         pipeline.set_state(gst::State::Playing).expect("it plays");
-        let wanted = [gst::MessageType::Eos, gst::MessageType::Error];
-        let bus = pipeline.bus().expect("a bus");
-        let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &wanted);
-        assert_eq!(end.expect("it ends").type_(), gst::MessageType::Eos, "in-flight={in_flight}");
-        pipeline.set_state(gst::State::Null).expect("it stops");
+        ends_well(&pipeline, in_flight);
     }
 }
 

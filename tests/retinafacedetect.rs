@@ -595,13 +595,6 @@ fn without_onnxruntime_the_element_says_so() {
     }
 }
 
-/// Resident memory in KiB.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
-}
-
 /// Run by itself, so that no other test's memory counts.
 #[test]
 #[ignore = "run by starting_and_stopping_leaks_nothing"]
@@ -624,10 +617,10 @@ fn start_and_stop_many_times() {
             .expect("it ends");
         pipeline.set_state(gst::State::Null).expect("it stops");
         if round == 200 {
-            after_warm_up = resident();
+            after_warm_up = common::resident();
         }
     }
-    let grown = resident().saturating_sub(after_warm_up);
+    let grown = common::resident().saturating_sub(after_warm_up);
     assert!(grown < 16 * 1024, "{grown} KiB more after 800 rounds");
     drop((pipeline, bus));
     // SAFETY: nothing of GStreamer is used after this; it makes the tracer report.

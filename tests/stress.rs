@@ -451,13 +451,6 @@ fn numbered_frames() {
     });
 }
 
-/// Resident memory in KiB.
-fn resident() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").expect("Linux");
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
-}
-
 /// One long stream after the other; memory may grow at first, and not after that.
 #[test]
 #[ignore = "run by scripts/stress"]
@@ -482,12 +475,12 @@ fn flat_memory() {
         }
         pipeline.set_state(gst::State::Null).expect("it stops");
         if round == 1 {
-            after_warm_up = Some(resident());
+            after_warm_up = Some(common::resident());
         }
         frames
     });
     let before = after_warm_up.expect("time for two streams: raise RETINAFACE_STRESS_SECONDS");
-    let grown = resident().saturating_sub(before);
+    let grown = common::resident().saturating_sub(before);
     println!(
         "STRESS: | … resident memory at the end, after the second 10,000 frames | {grown} KiB more | |"
     );

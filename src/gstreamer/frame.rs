@@ -119,10 +119,7 @@ pub enum MapError {
 /// is mapped.
 pub fn visible_size(buffer: &gst::BufferRef, info: &VideoInfo) -> (u32, u32) {
     let window = window(buffer, info);
-    let picture = match video_meta(buffer) {
-        Some(meta) => (meta.width(), meta.height()),
-        None => (info.width(), info.height()),
-    };
+    let picture = picture_size(video_meta(buffer).as_deref(), info);
     if window.width == 0 || window.height == 0 || !window.fits(picture) {
         return (info.width(), info.height());
     }
@@ -132,6 +129,11 @@ pub fn visible_size(buffer: &gst::BufferRef, info: &VideoInfo) -> (u32, u32) {
 /// Of several metas GStreamer takes that with the lowest id.
 fn video_meta(buffer: &gst::BufferRef) -> Option<gst::MetaRef<'_, VideoMeta>> {
     buffer.iter_meta::<VideoMeta>().min_by_key(|meta| meta.id())
+}
+
+/// Width and height of what the planes hold.
+fn picture_size(meta: Option<&VideoMeta>, info: &VideoInfo) -> (u32, u32) {
+    meta.map_or((info.width(), info.height()), |meta| (meta.width(), meta.height()))
 }
 
 fn window(buffer: &gst::BufferRef, info: &VideoInfo) -> Window {
@@ -221,13 +223,14 @@ fn locate(
     window: &Window,
 ) -> Result<(Memories, [PlaneMut; 3]), MapError> {
     let meta = video_meta(buffer);
-    let (offsets, strides, picture) = match &meta {
+    let (offsets, strides) = match &meta {
         Some(meta) => {
             check_meta(meta, info)?;
-            (meta.offset(), meta.stride(), (meta.width(), meta.height()))
+            (meta.offset(), meta.stride())
         }
-        None => (info.offset(), info.stride(), (info.width(), info.height())),
+        None => (info.offset(), info.stride()),
     };
+    let picture = picture_size(meta.as_deref(), info);
     let (width, height) = window.extent();
     if !window.fits(picture) {
         return Err(match buffer.meta::<VideoCropMeta>() {
@@ -260,8 +263,8 @@ fn locate(
     Ok((memories, planes))
 }
 
-/// What gst_video_frame_map() demands of a meta, beside its size. One with more planes than it has room for must not get
-/// further, as its strides cannot be read.
+/// What gst_video_frame_map() demands of a meta, beside its size. One with more planes than it has
+/// room for must not get further, as its strides cannot be read.
 fn check_meta(meta: &VideoMeta, info: &VideoInfo) -> Result<(), MapError> {
     if meta.format() == info.format() && meta.n_planes() == info.n_planes() {
         return Ok(());

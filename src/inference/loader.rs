@@ -80,11 +80,12 @@ impl Loader {
     /// What runs of the network take of the memory that there is; none where that is not known, and on
     /// devices with a memory of their own.
     pub fn memory_need(&self, spec: &InputSpec, config: &Config) -> Option<MemoryNeed> {
-        let capabilities = config.provider.capabilities();
+        if config.provider.capabilities().takes_pixels {
+            return None;
+        }
+        let total = memory::total()?;
         let frames = spec.batch.saturating_mul(config.runs);
-        let of_one = self.model.memory(spec.size);
-        let needed = of_one.saturating_mul(frames as u64);
-        let total = memory::total().filter(|_| !capabilities.takes_pixels)?;
+        let needed = self.model.memory(spec.size).saturating_mul(frames as u64);
         Some(MemoryNeed { size: spec.size, frames, needed, total })
     }
 

@@ -107,3 +107,10 @@ pub fn parameters(score_threshold: f32) -> Parameters {
         margin: 0.0,
     }
 }
+
+/// Resident memory in KiB.
+pub fn resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").expect("Linux");
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).expect("VmRSS");
+    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+}
