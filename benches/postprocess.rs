@@ -32,6 +32,7 @@ fn heads() -> (Heads, usize) {
             stride,
             grid,
             anchors: 2,
+            objectness: None,
             score: view(0, 2, 1),
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
@@ -59,7 +60,7 @@ fn postprocess(criterion: &mut Criterion) {
                 candidates.clear();
                 landmarks.clear();
                 decode::candidates(&heads, &outputs[..], 0.6, &mut candidates);
-                nms::suppress(&mut candidates, 0.4, 750);
+                nms::suppress(&mut candidates, nms::overlap, 0.4, 750);
                 landmarks.extend(
                     candidates.iter().map(|c| decode::landmarks(&heads, &outputs[..], c.place)),
                 );

@@ -31,7 +31,7 @@ fn candidates() -> impl Strategy<Value = Vec<Candidate>> {
 
 fn suppressed(candidates: &[Candidate], threshold: f32) -> Vec<Candidate> {
     let mut kept = candidates.to_vec();
-    nms::suppress(&mut kept, threshold, usize::MAX);
+    nms::suppress(&mut kept, nms::overlap, threshold, usize::MAX);
     kept
 }
 
@@ -112,6 +112,6 @@ fn scores_that_are_no_numbers_do_no_harm() {
         place: Place { cell, ..Place::default() },
     };
     let mut candidates = vec![candidate(f32::NAN, 0), candidate(0.5, 1), candidate(f32::NAN, 2)];
-    nms::suppress(&mut candidates, 0.4, 10);
+    nms::suppress(&mut candidates, nms::overlap, 0.4, 10);
     assert_eq!(candidates.len(), 1);
 }

@@ -183,3 +183,52 @@ fn formats_agree() {
         }
     }
 }
+
+/// Networks of other families, with a threshold of 0.5, against references that give them the picture at
+/// its own size, padded to a multiple of 32.
+fn check_family(test: &str, network: &str, properties: &str) {
+    let Some(shared) = common::shared(test) else { return };
+    let golden = read(&shared.join(format!("golden/{network}.json")));
+    let model = shared.join(format!("models/{network}.onnx"));
+    let properties =
+        format!("model-file=\"{}\" max-size=0 score-threshold=0.5 {properties}", model.display());
+    let mut compared = 0;
+    for (name, faces) in golden.as_object().expect("pictures") {
+        let mut found = common::faces(&shared.join("images").join(name), "BGR", &properties);
+        for face in expected(faces).iter().filter(|face| face.score >= 0.6) {
+            let iou = |found: &Face| found.bounds.iou(&face.bounds);
+            let best = (0..found.len()).max_by(|&a, &b| iou(&found[a]).total_cmp(&iou(&found[b])));
+            let best = best.filter(|&best| iou(&found[best]) >= 0.95);
+            let best = best.unwrap_or_else(|| panic!("{name}: no {:?}", face.bounds));
+            let found = found.swap_remove(best);
+            let score = found.confidence.expect("a confidence");
+            assert!((score - face.score).abs() <= 0.02, "{name}: {score} for {}", face.score);
+            let side = face.bounds.width().max(face.bounds.height());
+            let points = found.landmarks.expect("landmarks").0;
+            let values = points.iter().flat_map(|point| [point.x, point.y]);
+            for (found, expected) in values.zip(&face.landmarks) {
+                assert!((found - expected).abs() <= 0.02 * side, "{name}: {found} for {expected}");
+            }
+            compared += 1;
+        }
+        let extra = found.iter().find(|face| face.confidence > Some(0.62));
+        assert!(extra.is_none(), "{name}: {extra:?} is not expected");
+    }
+    assert!(compared > 100, "{compared} faces compared");
+}
+
+#[test]
+fn scrfd_finds_its_golden_faces() {
+    check_family("scrfd_finds_its_golden_faces", "scrfd_500m_kps", "");
+}
+
+#[test]
+fn scrfd_finds_its_golden_faces_with_several_in_flight() {
+    let test = "scrfd_finds_its_golden_faces_with_several_in_flight";
+    check_family(test, "scrfd_500m_kps", "in-flight=2");
+}
+
+#[test]
+fn yunet_finds_its_golden_faces() {
+    check_family("yunet_finds_its_golden_faces", "yunet_n_dynamic", "iou-threshold=0.3");
+}

@@ -28,9 +28,23 @@ pub trait Family: fmt::Debug + Sync {
     /// Anchors at each cell.
     fn anchors(&self) -> usize;
 
-    /// For each anchor, the channels of a level's score convolution with its background and its
-    /// face.
-    fn score_channels(&self) -> &'static [(usize, usize)];
+    /// What a level's score convolution gives.
+    fn scores(&self) -> Scores;
+
+    /// Whether exporters declare an input size that the network does not depend on.
+    fn opens_sizes(&self) -> bool {
+        false
+    }
+
+    /// Whether a box is a pixel wider than its corners are apart, when boxes are compared.
+    fn counts_last_pixel(&self) -> bool {
+        true
+    }
+
+    /// What both sides of the training pictures were multiples of.
+    fn multiple(&self) -> u32 {
+        1
+    }
 
     /// Where the outputs have the values of `level`, of `grid` (columns, rows) cells, with
     /// `cells_before` in all levels before it.
@@ -41,6 +55,15 @@ pub trait Family: fmt::Debug + Sync {
 
     /// The landmarks that the ten values of an anchor stand for, in network input pixels.
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks;
+}
+
+/// What the convolution that makes a level's scores gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scores {
+    /// For each anchor, the channels of its background and its face, which a softmax compares.
+    Pairs(&'static [(usize, usize)]),
+    /// A channel for each anchor, the logit of its face.
+    Logits,
 }
 
 /// Five points whose coordinates are offsets from `centre` in units of `scale`.
@@ -85,6 +108,7 @@ pub struct Recognised {
 pub struct RecognisedLevel {
     pub stride: u32,
     pub scores: usize,
+    pub objectness: Option<usize>,
     pub boxes: usize,
     pub landmarks: Option<usize>,
     /// The convolutions behind the outputs; none where they could not be traced.
@@ -95,6 +119,7 @@ pub struct RecognisedLevel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadConvolutions {
     pub scores: usize,
+    pub objectness: Option<usize>,
     pub boxes: usize,
     pub landmarks: Option<usize>,
 }

@@ -6,7 +6,7 @@
 use super::{
     family::{
         Family, HeadConvolutions, MAX_LEVELS, Network, RawScores, Recognised, RecognisedLevel,
-        distinct, points,
+        Scores, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
     trace::branch,
@@ -56,8 +56,8 @@ impl Family for InsightFace {
     }
 
     /// The backgrounds of both anchors come before their faces.
-    fn score_channels(&self) -> &'static [(usize, usize)] {
-        &[(0, 2), (1, 3)]
+    fn scores(&self) -> Scores {
+        Scores::Pairs(&[(0, 2), (1, 3)])
     }
 
     /// Outputs of their own, one plane a value.
@@ -75,6 +75,7 @@ impl Family for InsightFace {
             grid,
             anchors: ANCHORS,
             score: View { offset: ANCHORS * plane, ..view(level.scores, 1) },
+            objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
         }
@@ -117,6 +118,7 @@ fn by_names(network: &Network) -> Option<Recognised> {
         levels.push(RecognisedLevel {
             stride,
             scores: outputs.len(),
+            objectness: None,
             boxes: outputs.len() + 1,
             landmarks: landmarks.map(|_| outputs.len() + 2),
             convolutions: convolutions(&network.graph, name, boxes, landmarks),
@@ -144,6 +146,7 @@ fn convolutions<'a>(
     };
     Some(HeadConvolutions {
         scores: find(scores, SCORES, true)?,
+        objectness: None,
         boxes: find(boxes, BOX_VALUES, false)?,
         landmarks: match landmarks {
             Some(landmarks) => Some(find(landmarks, LANDMARK_VALUES, false)?),
@@ -220,6 +223,7 @@ mod tests {
         let level = RecognisedLevel {
             stride: 16,
             scores: 3,
+            objectness: None,
             boxes: 4,
             landmarks: Some(5),
             convolutions: None,

@@ -65,6 +65,9 @@ pub struct Level {
     pub anchors: usize,
     /// One value an anchor.
     pub score: View,
+    /// One value an anchor, where a network says apart whether there is anything at all: the score
+    /// of a face is then the root of the product of both.
+    pub objectness: Option<View>,
     /// [`BOX_VALUES`] an anchor.
     pub boxes: View,
     /// [`LANDMARK_VALUES`] an anchor: x and y of five points.
@@ -95,9 +98,17 @@ impl Level {
             grid,
             anchors,
             score: view(0, 1),
+            objectness: None,
             boxes: view(anchors, BOX_VALUES),
             landmarks,
         }
+    }
+
+    /// A [merged](Self::merged) level with objectness behind everything else.
+    pub fn with_objectness(self) -> Self {
+        let values = 1 + BOX_VALUES + self.landmarks.map_or(0, |_| LANDMARK_VALUES);
+        let offset = self.anchors * values * self.cells();
+        Self { objectness: Some(View { offset, ..self.score }), ..self }
     }
 
     pub fn cells(&self) -> usize {
@@ -113,6 +124,7 @@ impl Level {
     pub fn output_len(&self, index: usize) -> usize {
         let views = [
             (Some(self.score), 1),
+            (self.objectness, 1),
             (Some(self.boxes), BOX_VALUES),
             (self.landmarks, LANDMARK_VALUES),
         ];
@@ -164,6 +176,10 @@ mod tests {
         assert_eq!(level.output_len(4), 0);
         let without = Level::merged(5, 16, (7, 4), 3, false);
         assert_eq!((without.landmarks, without.output_len(5)), (None, 15 * 28));
+        // Another plane an anchor.
+        assert_eq!(level.with_objectness().objectness, Some(view(45 * 28, 28)));
+        assert_eq!(level.with_objectness().output_len(5), 48 * 28);
+        assert_eq!(without.with_objectness().objectness, Some(view(15 * 28, 28)));
     }
 
     /// A value of the last anchor of the last of 6 cells: 2 + 5·8 + 1·4 + 3·1 = 49 is the last element.
@@ -175,13 +191,16 @@ mod tests {
             grid: (3, 2),
             anchors: 2,
             score: View { output: 0, offset: 1, cell: 4, anchor: 2, channel: 1 },
+            objectness: Some(View { output: 2, offset: 0, cell: 2, anchor: 1, channel: 1 }),
             boxes: view(1),
             landmarks: None,
         };
         assert_eq!(level.output_len(1), 50);
         // 1 + 5·4 + 1·2 = 23 is the last.
         assert_eq!(level.output_len(0), 24);
-        assert_eq!(level.output_len(2), 0);
+        // 5·2 + 1·1 = 11.
+        assert_eq!(level.output_len(2), 12);
+        assert_eq!(level.output_len(3), 0);
     }
 
     #[test]

@@ -7,12 +7,15 @@ pub mod heads;
 pub mod insightface;
 pub mod level;
 pub mod pytorch;
+pub mod scrfd;
 mod trace;
+pub mod yunet;
 
 use family::{Family, Network, RawScores, Recognised};
 
 /// All families, in the order in which they are tried.
-pub const FAMILIES: [&dyn Family; 2] = [&insightface::InsightFace, &pytorch::PyTorch];
+pub const FAMILIES: [&dyn Family; 4] =
+    [&insightface::InsightFace, &pytorch::PyTorch, &scrfd::Scrfd, &yunet::YuNet];
 
 /// The first family that a network is of; `None`: it is of none.
 pub fn recognise(network: &Network) -> Result<Option<Recognised>, RawScores> {

@@ -6,7 +6,7 @@
 use super::{
     family::{
         Family, HeadConvolutions, MAX_LEVELS, Network, RawScores, Recognised, RecognisedLevel,
-        distinct, points,
+        Scores, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
     trace::{Branch, branch, softmax_axis},
@@ -59,7 +59,7 @@ impl Family for PyTorch {
     }
 
     fn normalisation(&self) -> Normalisation {
-        Normalisation { mean: MEAN, ..Normalisation::NONE }
+        Normalisation { mean: MEAN, padding: MEAN, ..Normalisation::NONE }
     }
 
     fn anchors(&self) -> usize {
@@ -67,8 +67,8 @@ impl Family for PyTorch {
     }
 
     /// Background and face of one anchor, then of the other.
-    fn score_channels(&self) -> &'static [(usize, usize)] {
-        &[(0, 1), (2, 3)]
+    fn scores(&self) -> Scores {
+        Scores::Pairs(&[(0, 1), (2, 3)])
     }
 
     /// All levels one after the other; values of an anchor side by side.
@@ -87,6 +87,7 @@ impl Family for PyTorch {
             anchors: ANCHORS,
             // Background first, then face.
             score: View { offset: scores.offset + 1, ..scores },
+            objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
         }
@@ -196,6 +197,7 @@ fn traced_levels(
     let level = |index: usize| {
         let convolutions = HeadConvolutions {
             scores: scores.branches[index].convolution,
+            objectness: None,
             boxes: boxes.branches[index].convolution,
             landmarks: landmarks.map(|trace| trace.branches[index].convolution),
         };
@@ -217,7 +219,7 @@ fn recognised_level(
     convolutions: Option<HeadConvolutions>,
 ) -> RecognisedLevel {
     let landmarks = landmarks.then_some(2);
-    RecognisedLevel { stride, scores: 1, boxes: 0, landmarks, convolutions }
+    RecognisedLevel { stride, scores: 1, objectness: None, boxes: 0, landmarks, convolutions }
 }
 
 /// For networks that were changed so much that their structure is not recognised. All three outputs
@@ -317,7 +319,8 @@ mod tests {
     /// data/wider_face.py: `rgb_mean = (104, 117, 123) # bgr order`, and nothing is scaled.
     #[test]
     fn the_mean_is_the_published_one() {
-        let Normalisation { mean, scale, order } = PyTorch.normalisation();
+        let Normalisation { mean, scale, order, padding } = PyTorch.normalisation();
+        assert_eq!(padding, mean);
         assert_eq!((mean, scale), ([104.0, 117.0, 123.0], 1.0));
         assert_eq!(order, crate::preprocess::ChannelOrder::Bgr);
     }

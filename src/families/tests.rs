@@ -37,7 +37,7 @@ fn maker<'a>(graph: &'a mut GraphProto, value: &str) -> &'a mut NodeProto {
 fn indices(graph: &GraphProto, names: [&str; 3]) -> HeadConvolutions {
     let [scores, boxes, landmarks] =
         names.map(|name| graph.node.iter().position(|node| node.output[0] == name).unwrap());
-    HeadConvolutions { scores, boxes, landmarks: Some(landmarks) }
+    HeadConvolutions { scores, objectness: None, boxes, landmarks: Some(landmarks) }
 }
 
 fn strides(recognised: &Recognised) -> Vec<u32> {

@@ -157,7 +157,7 @@ impl Loader {
         let (width, height) = spec.size;
         let heads = model.heads(width, height, &spec.strides);
         // In one piece until nothing can fail, for the session to be dropped before its device.
-        let mut loaded = self.load(&spec, &config, model.bytes())?;
+        let mut loaded = self.load(&spec, &config, model.exported())?;
         let input = model.input_name().to_owned();
         let mut outputs = Vec::new();
         let ran = loaded.device.run(&mut || {

@@ -200,7 +200,7 @@ mod tests {
                 let float = |graph: &crate::onnx::messages::GraphProto| {
                     graph.tensors().next().and_then(TensorProto::floats)
                 };
-                let found = ModelProto::decode(model.bytes()).expect("a network");
+                let found = ModelProto::decode(model.exported()).expect("a network");
                 let expected = Network::default().proto();
                 let expected = expected.graph.as_ref().and_then(float);
                 let found = found.graph.as_ref().and_then(|graph| {

@@ -15,7 +15,9 @@ use prost::bytes::Bytes;
 use crate::{
     families::{
         self,
-        family::{Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel},
+        family::{
+            Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel, Scores,
+        },
         heads::{Heads, Score},
         level::{BOX_VALUES, LANDMARK_VALUES, Level, cells},
     },
@@ -115,8 +117,12 @@ pub struct Specialised {
 
 /// A RetinaFace network.
 pub struct Model {
+    /// The file.
     bytes: Bytes,
+    /// What it says, but for sizes that it declares without need.
     proto: ModelProto,
+    /// That as a file.
+    exported: Bytes,
     input: String,
     sizes: InputSizes,
     recognised: Recognised,
@@ -145,7 +151,7 @@ impl Model {
         }
         // Weights stay slices of this one copy, also where a rewritten network shares them.
         let bytes = Bytes::copy_from_slice(bytes);
-        let proto = ModelProto::decode(bytes.clone())?;
+        let mut proto = ModelProto::decode(bytes.clone())?;
         let graph = match &proto.graph {
             Some(graph) if !graph.node.is_empty() => graph,
             _ => return Err(ModelError::NoGraph),
@@ -163,11 +169,22 @@ impl Model {
             inputs: describe(&inputs(graph)),
             outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
         })?;
-        sizes.multiple = multiple(&network.graph, &input, &recognised);
+        let is_open =
+            recognised.family.opens_sizes() && is_open(&network.graph, &input, &recognised);
+        if is_open {
+            sizes = InputSizes::ANY;
+        }
+        sizes.multiple =
+            multiple(&network.graph, &input, &recognised).max(recognised.family.multiple());
         let (width, height) =
             (sizes.width.unwrap_or(TYPICAL_SIZE.0), sizes.height.unwrap_or(TYPICAL_SIZE.1));
         validate(&proto, &input, &[1, 3, height as usize, width as usize])?;
-        Ok(Model { bytes, proto, input, sizes, recognised })
+        let mut exported = bytes.clone();
+        if is_open && fixed_size.is_some() {
+            open_sizes(&mut proto, &input);
+            exported = proto.encode_to_vec().into();
+        }
+        Ok(Model { bytes, proto, exported, input, sizes, recognised })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.
@@ -191,9 +208,9 @@ impl Model {
         self.recognised.levels.iter().map(|level| level.stride).collect()
     }
 
-    /// The file.
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    /// The network as its file has it, for inputs of all [`Self::sizes`].
+    pub fn exported(&self) -> &[u8] {
+        &self.exported
     }
 
     /// About how many bytes of memory one frame of this input size takes while it is in the network,
@@ -252,7 +269,11 @@ impl Model {
             let grid = grid(input.size, level.stride);
             let convolutions = level.convolutions.ok_or(NotSpecialised::Untraced)?;
             let landmarks = convolutions.landmarks.is_some();
-            levels.push(Level::merged(output, level.stride, grid, anchors, landmarks));
+            let merged = Level::merged(output, level.stride, grid, anchors, landmarks);
+            levels.push(match convolutions.objectness {
+                Some(_) => merged.with_objectness(),
+                None => merged,
+            });
             heads.push(Head {
                 name: format!("stride{}", level.stride),
                 grid,
@@ -274,20 +295,24 @@ impl Model {
         Ok(Specialised { model, input, outputs, heads })
     }
 
-    /// Scores, boxes and landmarks, in the order of [`Level::merged`].
+    /// Scores, boxes, landmarks and objectness, in the order of [`Level::merged`].
     fn parts(&self, convolutions: HeadConvolutions) -> Vec<Part> {
         let anchors = self.family().anchors();
-        let HeadConvolutions { scores, boxes, landmarks } = convolutions;
+        let HeadConvolutions { scores, objectness, boxes, landmarks } = convolutions;
         let score = Part {
             convolution: scores,
-            // The softmax of two is the sigmoid of their difference.
-            channels: Channels::Differences(self.family().score_channels()),
+            channels: match self.family().scores() {
+                // The softmax of two is the sigmoid of their difference.
+                Scores::Pairs(pairs) => Channels::Differences(pairs),
+                Scores::Logits => Channels::All(anchors),
+            },
         };
         let all =
             |convolution, values| Part { convolution, channels: Channels::All(anchors * values) };
         let boxes = all(boxes, BOX_VALUES);
         let landmarks = landmarks.map(|landmarks| all(landmarks, LANDMARK_VALUES));
-        [score, boxes].into_iter().chain(landmarks).collect()
+        let objectness = objectness.map(|objectness| all(objectness, 1));
+        [score, boxes].into_iter().chain(landmarks).chain(objectness).collect()
     }
 }
 
@@ -331,6 +356,33 @@ fn image_input(graph: &GraphProto) -> Result<(String, InputSizes), ModelError> {
     let width = width.size().map(side).transpose()?;
     let height = height.size().map(side).transpose()?;
     Ok((input.name().to_owned(), InputSizes { width, height, multiple: 1 }))
+}
+
+/// Whether the network gives what is expected of it at another size than the one that it declares.
+fn is_open(graph: &Graph, input: &str, recognised: &Recognised) -> bool {
+    const OTHER: (u32, u32) = (192, 128);
+    let (width, height) = OTHER;
+    let shapes = Shapes::new(graph, input, vec![1, 3, height as usize, width as usize]);
+    let level =
+        |level: &RecognisedLevel| recognised.family.level(level, grid(OTHER, level.stride), 0);
+    let levels: Vec<_> = recognised.levels.iter().map(level).collect();
+    recognised.outputs.iter().enumerate().all(|(index, name)| {
+        let found = shapes.shape(name).map(|shape| shape.iter().product());
+        let needed = levels.iter().map(|level| level.output_len(index)).max();
+        found.is_some() && found == needed
+    })
+}
+
+/// Leaves the sizes of the input open, and so those of everything else.
+fn open_sizes(proto: &mut ModelProto, input: &str) {
+    let Some(graph) = &mut proto.graph else { return };
+    for value in graph.input.iter_mut().filter(|value| value.name() == input) {
+        value.open_dimensions(2..4);
+    }
+    for value in &mut graph.output {
+        value.open_dimensions(0..usize::MAX);
+    }
+    graph.value_info.clear();
 }
 
 /// What the sides of the input have to be multiples of. Networks that double the size of a level and

@@ -2,7 +2,7 @@
 
 //! Reading values out of the messages, and making attributes.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use prost::bytes::Bytes;
 
@@ -49,6 +49,19 @@ impl ValueInfoProto {
         match self.r#type.as_ref()?.value.as_ref()? {
             TypeValue::Tensor(tensor) => Some(tensor),
             _ => None,
+        }
+    }
+
+    /// Leaves the sizes of these dimensions open.
+    pub fn open_dimensions(&mut self, dimensions: Range<usize>) {
+        if let Some(TypeValue::Tensor(tensor)) = self.r#type.as_mut().and_then(|t| t.value.as_mut())
+            && let Some(shape) = &mut tensor.shape
+        {
+            for (index, dimension) in shape.dim.iter_mut().enumerate() {
+                if dimensions.contains(&index) {
+                    dimension.value = None;
+                }
+            }
         }
     }
 }

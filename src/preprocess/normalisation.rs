@@ -19,9 +19,12 @@ pub struct Normalisation {
     pub mean: [f32; 3],
     pub scale: f32,
     pub order: ChannelOrder,
+    /// Blue, green and red of what is beside the picture, 0 to 255.
+    pub padding: [f32; 3],
 }
 
 impl Normalisation {
-    /// Samples as they are: 0 to 255, blue first.
-    pub const NONE: Self = Self { mean: [0.0; 3], scale: 1.0, order: ChannelOrder::Bgr };
+    /// Samples as they are: 0 to 255, blue first; black beside the picture.
+    pub const NONE: Self =
+        Self { mean: [0.0; 3], scale: 1.0, order: ChannelOrder::Bgr, padding: [0.0; 3] };
 }

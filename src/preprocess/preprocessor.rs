@@ -96,7 +96,7 @@ impl Preprocessor {
             && self.normalisation == normalisation
     }
 
-    /// Writes the planar input `[3, height, width]`, normalised; 0, the mean, beside the picture.
+    /// Writes the planar input `[3, height, width]`, normalised, with the padding beside the picture.
     ///
     /// # Panics
     /// If `input` has another length, or the frame is not what the preprocessor was made for.
@@ -105,7 +105,7 @@ impl Preprocessor {
         let (columns, rows) = size(self.placement.picture);
         assert_eq!(input.len(), 3 * width * height, "the input is [3, height, width]");
         self.assert_fits(frame);
-        let Normalisation { scale, order, .. } = self.normalisation;
+        let Normalisation { mean, scale, order, padding } = self.normalisation;
         let (first, rest) = input.split_at_mut(width * height);
         let (green, last) = rest.split_at_mut(width * height);
         let (blue, red) = match order {
@@ -147,10 +147,11 @@ impl Preprocessor {
             }
         }
         if self.placement.picture != self.placement.input {
-            for plane in input.chunks_exact_mut(width * height) {
+            for (channel, plane) in [blue, green, red].into_iter().enumerate() {
+                let padding = (padding[channel] - mean[channel]) * scale;
                 let (picture, below) = plane.split_at_mut(width * rows);
-                picture.chunks_exact_mut(width).for_each(|row| row[columns..].fill(0.0));
-                below.fill(0.0);
+                picture.chunks_exact_mut(width).for_each(|row| row[columns..].fill(padding));
+                below.fill(padding);
             }
         }
     }

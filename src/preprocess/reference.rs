@@ -114,7 +114,7 @@ impl Picture {
         &self,
         placement: &Placement,
         method: ScaleMethod,
-        Normalisation { mean, scale, order }: Normalisation,
+        Normalisation { mean, scale, order, padding }: Normalisation,
     ) -> Vec<f64> {
         let (width, height) = placement.picture;
         let pixels = self.resized(placement.orientation, placement.picture, method);
@@ -131,7 +131,7 @@ impl Picture {
                 let value = if x < width && y < height {
                     pixels[(y * width + x) as usize][channel]
                 } else {
-                    mean
+                    f64::from(padding[channel])
                 };
                 input.push((value - mean) * f64::from(scale));
             }

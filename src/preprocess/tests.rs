@@ -186,8 +186,13 @@ fn method() -> impl Strategy<Value = ScaleMethod> {
 fn normalisation() -> impl Strategy<Value = Normalisation> {
     let order = prop::sample::select(vec![ChannelOrder::Bgr, ChannelOrder::Rgb]);
     let scale = prop_oneof![Just(1.0f32), 0.001f32..1.0];
-    (prop::array::uniform3(0f32..255.0), scale, order)
-        .prop_map(|(mean, scale, order)| Normalisation { mean, scale, order })
+    let values = || prop::array::uniform3(0f32..255.0);
+    (values(), scale, order, values()).prop_map(|(mean, scale, order, padding)| Normalisation {
+        mean,
+        scale,
+        order,
+        padding,
+    })
 }
 
 /// What [`Preprocessor::fill`] writes.
@@ -287,8 +292,12 @@ proptest! {
 #[test]
 fn every_format_equals_the_reference() {
     let sizes = [((1, 1), (1, 1)), ((1, 1), (3, 2)), ((7, 5), (7, 5)), ((300, 3), (141, 3))];
-    let normalisation =
-        Normalisation { mean: [104.0, 117.0, 123.0], scale: 0.5, order: ChannelOrder::Rgb };
+    let normalisation = Normalisation {
+        mean: [104.0, 117.0, 123.0],
+        scale: 0.5,
+        order: ChannelOrder::Rgb,
+        padding: [0.0; 3],
+    };
     for (name, kind, places) in FORMATS {
         for (size, target) in sizes {
             for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
@@ -398,8 +407,12 @@ fn normalisation_subtracts_then_scales() {
         window: Window::whole(1, 1),
         planes: [(vec![10, 20, 30], 3), (Vec::new(), 0), (Vec::new(), 0)],
     };
-    let mut normalisation =
-        Normalisation { mean: [1.0, 2.0, 3.0], scale: 0.5, order: ChannelOrder::Rgb };
+    let mut normalisation = Normalisation {
+        mean: [1.0, 2.0, 3.0],
+        scale: 0.5,
+        order: ChannelOrder::Rgb,
+        padding: [0.0; 3],
+    };
     let size = Placement::whole((1, 1));
     assert_eq!(filled(&picture, size, ScaleMethod::Bilinear, normalisation), [13.5, 9.0, 4.5]);
     normalisation.order = ChannelOrder::Bgr;

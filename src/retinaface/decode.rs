@@ -50,24 +50,36 @@ pub fn candidates<O: Outputs + ?Sized>(
     candidates: &mut Vec<Candidate>,
 ) {
     // A softmax of two is over t exactly when the logits differ by more than ln(t / (1 − t)).
-    let threshold = match heads.score {
-        Score::Probability => threshold,
-        Score::Logit => (threshold / (1.0 - threshold)).ln(),
+    let value = |probability: f32| match heads.score {
+        Score::Probability => probability,
+        Score::Logit => (probability / (1.0 - probability)).ln(),
+    };
+    let probability = |value: f32| match heads.score {
+        Score::Probability => value,
+        Score::Logit => 1.0 / (1.0 + (-value).exp()),
     };
     for (level_index, level) in heads.levels.iter().enumerate() {
         let scores = outputs.output(level.score.output);
         let boxes = outputs.output(level.boxes.output);
+        let objectness = level.objectness.map(|view| (view, outputs.output(view.output)));
+        // √(a·b) is over t only if a is over t², as b is 1 at most.
+        let least = if objectness.is_some() { threshold * threshold } else { threshold };
         for anchor in 0..level.anchors {
-            each_over(scores, &level.score, anchor, level.cells(), threshold, |cell, score| {
+            each_over(scores, &level.score, anchor, level.cells(), value(least), |cell, score| {
+                let mut score = probability(score);
+                if let Some((view, values)) = &objectness {
+                    let [objectness] = view.read(values, anchor, cell);
+                    score = (score * probability(objectness).min(1.0)).sqrt();
+                    // Not a number is not over it.
+                    if !(score > threshold) {
+                        return;
+                    }
+                }
                 let values = level.boxes.read(boxes, anchor, cell);
                 let bounds = heads.family.bounds(&level.cell(cell, anchor), values);
                 if !bounds.is_finite() {
                     return;
                 }
-                let score = match heads.score {
-                    Score::Probability => score,
-                    Score::Logit => 1.0 / (1.0 + (-score).exp()),
-                };
                 let place =
                     Place { level: level_index as u8, anchor: anchor as u8, cell: cell as u32 };
                 candidates.push(Candidate { bounds, score, place });
@@ -202,6 +214,7 @@ mod tests {
             grid: (3, 2),
             anchors: 2,
             score: view(0, 2, 1),
+            objectness: None,
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
         };

@@ -14,7 +14,7 @@ use crate::{
     face::{Face, Landmarks},
     families::heads::Heads,
     frame::Frame,
-    geometry::Point,
+    geometry::{Point, Rect},
     preprocess::{Normalisation, Placement, Preprocessor, ScaleMethod},
 };
 
@@ -131,7 +131,7 @@ impl Detector {
                 // Of another size than the input's, they are resized by the network.
                 let resized = Placement { picture: size, input: size, ..*placement };
                 let placement = if size == placement.input { placement } else { &resized };
-                let padding = normalisation.mean.map(|mean| mean.round() as u8);
+                let padding = normalisation.padding.map(|value| value.round() as u8);
                 self.preprocessor(frame, placement, method, Normalisation::NONE)
                     .fill_pixels(frame, pixels, padding);
             }
@@ -178,7 +178,9 @@ impl Detector {
             let bounds = candidate.bounds.scale(scale_x, scale_y);
             sizes.contains(&bounds.width()) && sizes.contains(&bounds.height())
         });
-        nms::suppress(&mut self.candidates, parameters.iou_threshold, parameters.max_detections);
+        let overlap = if heads.family.counts_last_pixel() { nms::overlap } else { Rect::iou };
+        let Parameters { iou_threshold, max_detections, .. } = *parameters;
+        nms::suppress(&mut self.candidates, overlap, iou_threshold, max_detections);
         if parameters.largest_only {
             let area = |candidate: &Candidate| candidate.bounds.area();
             let largest =

@@ -8,7 +8,12 @@ use crate::geometry::Rect;
 /// Keeps the best box of each group that overlaps: from the highest score down, every box that
 /// overlaps none of the kept ones by more than `threshold`, at most `limit` of them. What remains
 /// is in order of falling score. Nothing is allocated.
-pub fn suppress(candidates: &mut Vec<Candidate>, threshold: f32, limit: usize) {
+pub fn suppress(
+    candidates: &mut Vec<Candidate>,
+    overlap: impl Fn(&Rect, &Rect) -> f32,
+    threshold: f32,
+    limit: usize,
+) {
     // Equal scores are put in order of place, so that the result does not depend on the input's.
     candidates
         .sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.place.cmp(&b.place)));
@@ -84,7 +89,7 @@ mod tests {
         ];
         let kept = |threshold, limit| {
             let mut boxes = boxes.clone();
-            suppress(&mut boxes, threshold, limit);
+            suppress(&mut boxes, overlap, threshold, limit);
             boxes.iter().map(|kept| kept.place.cell).collect::<Vec<_>>()
         };
         // 1/3 is over 0.33 but not over 0.34: only with the last pixel.
@@ -100,7 +105,7 @@ mod tests {
     fn equal_scores_are_in_order_of_place() {
         let bounds = |x| [x, 0.0, x + 9.0, 9.0];
         let mut boxes = vec![candidate(0.9, bounds(50.0), 7), candidate(0.9, bounds(0.0), 3)];
-        suppress(&mut boxes, 0.4, 10);
+        suppress(&mut boxes, overlap, 0.4, 10);
         assert_eq!(boxes.iter().map(|kept| kept.place.cell).collect::<Vec<_>>(), [3, 7]);
     }
 }

@@ -57,7 +57,7 @@ fn a_network_in_use_is_shared() {
     assert!(Arc::ptr_eq(&first, &Model::shared(&one).unwrap()));
     let second = Model::shared(&other).unwrap();
     assert!(!Arc::ptr_eq(&first, &second));
-    assert_eq!(second.bytes(), other);
+    assert_eq!(second.exported(), other);
     assert!(Arc::ptr_eq(&second, &Model::shared(&other).unwrap()));
 
     // What nobody uses any more is forgotten.

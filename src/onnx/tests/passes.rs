@@ -287,7 +287,8 @@ fn scale_and_order_become_part_of_the_network() {
     let bgra =
         Pixels { size: (4, 3), channels: 4, order: [0, 1, 2], method: ScaleMethod::Bilinear };
     let mean = [1.0, 2.0, 3.0];
-    let normalisation = Normalisation { mean, scale: 1.0 / 128.0, order: ChannelOrder::Rgb };
+    let normalisation =
+        Normalisation { mean, scale: 1.0 / 128.0, order: ChannelOrder::Rgb, padding: mean };
     let (_, builder) = prepended(&bgra, 1, (4, 3), normalisation);
     assert_eq!(ops(&builder), ["Cast", "Gather", "Transpose", "Sub", "Mul", "Conv"]);
     let operand = |index: usize| builder.tensor(&builder.nodes[index].input[1]).unwrap();

@@ -125,8 +125,8 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "model-file",
         nick = "Model file",
-        blurb = "ONNX file with a RetinaFace network of the PyTorch or InsightFace family (unset \
-                 = built-in mobilenet0.25 network)",
+        blurb = "ONNX file with a RetinaFace network of the PyTorch or InsightFace family, or an \
+                 SCRFD network (unset = built-in mobilenet0.25 network)",
         get, set, type = Option<PathBuf>, member = model_file, nullable,
         mutable_ready,
     )]

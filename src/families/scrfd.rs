@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! InsightFace's SCRFD (Sample and Computation Redistribution for Efficient Face Detection, Guo et
+//! al. 2021), as its `scrfd2onnx.py` exports it: for each level scores behind a sigmoid, and
+//! distances of the sides and of the key points from the cell's corner, in units of its stride.
+
+use super::{
+    family::{Family, Network, RawScores, Recognised, RecognisedLevel, Scores, points},
+    level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
+    trace::{LevelOutput, levels_of_outputs, only},
+};
+use crate::{
+    face::Landmarks,
+    geometry::{Point, Rect},
+    preprocess::{ChannelOrder, Normalisation},
+};
+
+#[derive(Clone, Copy, Debug)]
+pub struct Scrfd;
+
+const ANCHORS: usize = 2;
+/// `input_mean` and 1/`input_std` of scrfd.py.
+const MEAN: f32 = 127.5;
+const SCALE: f32 = 1.0 / 128.0;
+
+/// `anchor_centers` of scrfd.py: both anchors of a cell are at its corner.
+fn corner(cell: &Cell) -> Point {
+    let at = |position: usize| position as f32 * cell.stride as f32;
+    Point { x: at(cell.x), y: at(cell.y) }
+}
+
+impl Family for Scrfd {
+    fn name(&self) -> &'static str {
+        "SCRFD"
+    }
+
+    /// By the structure behind the outputs, whatever their names and order.
+    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, RawScores> {
+        Ok(by_structure(network))
+    }
+
+    /// What scrfd.py does before `session.run`: red first, black beside the picture.
+    fn normalisation(&self) -> Normalisation {
+        Normalisation { mean: [MEAN; 3], scale: SCALE, order: ChannelOrder::Rgb, padding: [0.0; 3] }
+    }
+
+    fn anchors(&self) -> usize {
+        ANCHORS
+    }
+
+    fn scores(&self) -> Scores {
+        Scores::Logits
+    }
+
+    /// The published files say 640×640, and compute every shape from the input's.
+    fn opens_sizes(&self) -> bool {
+        true
+    }
+
+    fn multiple(&self) -> u32 {
+        32
+    }
+
+    /// Outputs of their own; values of an anchor side by side.
+    fn level(&self, level: &RecognisedLevel, grid: (usize, usize), _cells_before: usize) -> Level {
+        let view = |output, values| View {
+            output,
+            offset: 0,
+            cell: ANCHORS * values,
+            anchor: values,
+            channel: 1,
+        };
+        Level {
+            stride: level.stride,
+            grid,
+            anchors: ANCHORS,
+            score: view(level.scores, 1),
+            objectness: None,
+            boxes: view(level.boxes, BOX_VALUES),
+            landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
+        }
+    }
+
+    /// `distance2bbox` of scrfd.py.
+    fn bounds(&self, cell: &Cell, [left, top, right, bottom]: [f32; 4]) -> Rect {
+        let (corner, stride) = (corner(cell), cell.stride as f32);
+        Rect {
+            x_min: corner.x - left * stride,
+            y_min: corner.y - top * stride,
+            x_max: corner.x + right * stride,
+            y_max: corner.y + bottom * stride,
+        }
+    }
+
+    /// `distance2kps` of scrfd.py.
+    fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks {
+        points(corner(cell), cell.stride as f32, values)
+    }
+}
+
+fn by_structure(network: &Network) -> Option<Recognised> {
+    let classify = |outputs: &[LevelOutput]| {
+        let of = |sigmoid, values| {
+            only(outputs, |output| output.sigmoid == sigmoid && output.channels == ANCHORS * values)
+        };
+        Some([Some(of(true, 1)?), None, Some(of(false, BOX_VALUES)?), of(false, LANDMARK_VALUES)])
+    };
+    let (outputs, levels) = levels_of_outputs(network, classify)?;
+    Some(Recognised { family: &Scrfd, outputs, levels })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(stride: u32, x: usize, y: usize) -> Cell {
+        Cell { stride, x, y, anchor: 1 }
+    }
+
+    /// scrfd.py: the centre of cell (3, 1) at stride 16 is (48, 16); distances 1, 0.5, 2 and 0.25
+    /// are 16, 8, 32 and 4 pixels.
+    #[test]
+    fn distances_are_from_the_corner_in_strides() {
+        let bounds = Scrfd.bounds(&cell(16, 3, 1), [1.0, 0.5, 2.0, 0.25]);
+        assert_eq!(bounds, Rect::new(32.0, 8.0, 80.0, 20.0));
+        let values = [0.0, 0.0, 1.0, -1.0, 0.5, 0.25, 2.0, 2.0, -3.0, 0.0];
+        let expected = [[48.0, 16.0], [64.0, 0.0], [56.0, 20.0], [80.0, 48.0], [0.0, 16.0]];
+        for (found, [x, y]) in Scrfd.landmarks(&cell(16, 3, 1), values).0.iter().zip(expected) {
+            assert_eq!(*found, Point { x, y });
+        }
+    }
+
+    /// `[anchors, values]`: anchor a of cell c is number 2·c + a.
+    #[test]
+    fn each_level_has_its_own_outputs() {
+        let level = RecognisedLevel {
+            stride: 8,
+            scores: 3,
+            objectness: None,
+            boxes: 4,
+            landmarks: Some(5),
+            convolutions: None,
+        };
+        let level = Scrfd.level(&level, (7, 4), 99);
+        let view = |output, values| View {
+            output,
+            offset: 0,
+            cell: 2 * values,
+            anchor: values,
+            channel: 1,
+        };
+        assert_eq!((level.stride, level.grid, level.anchors), (8, (7, 4), 2));
+        assert_eq!(
+            (level.score, level.boxes, level.landmarks),
+            (view(3, 1), view(4, 4), Some(view(5, 10)))
+        );
+    }
+
+    /// scrfd.py: `cv2.dnn.blobFromImage(img, 1.0/128, size, (127.5, 127.5, 127.5), swapRB=True)`.
+    #[test]
+    fn the_normalisation_is_the_published_one() {
+        let Normalisation { mean, scale, order, padding } = Scrfd.normalisation();
+        assert_eq!((mean, scale, order), ([127.5; 3], 1.0 / 128.0, ChannelOrder::Rgb));
+        assert_eq!(padding, [0.0; 3], "numpy.zeros");
+    }
+}
