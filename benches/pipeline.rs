@@ -21,7 +21,7 @@ use std::{
 use gst::prelude::*;
 use gstretinaface::{
     inference::{Config, Loader, OrtEngine},
-    model::{InputSpec, Model},
+    model::{InputSpec, Known, Model},
     orientation::Orientation,
     preprocess::InputSizes,
     retinaface::detector::Engine,
@@ -139,8 +139,8 @@ fn main() {
         size,
         time: Duration::from_secs_f64(seconds.parse().expect("seconds")),
     };
-    let model =
-        Model::shared(&fs::read(model).expect("the network")).expect("a RetinaFace network");
+    let model = Model::shared(&fs::read(model).expect("the network"), &Known::default())
+        .expect("a RetinaFace network");
     let cores = thread::available_parallelism().map_or(1, usize::from);
 
     let line = |row: serde_json::Value| println!("{row}");

@@ -7,7 +7,7 @@ use gstretinaface::{
     families::{
         heads::{Heads, Score},
         level::{Level, View, cells},
-        pytorch::PyTorch,
+        pytorch::RETINAFACE,
     },
     retinaface::{decode, nms},
 };
@@ -39,7 +39,7 @@ fn heads() -> (Heads, usize) {
         });
         anchors += 2 * grid.0 * grid.1;
     }
-    (Heads { family: &PyTorch, score: Score::Probability, levels }, anchors)
+    (Heads { family: &RETINAFACE, score: Score::Probability, levels }, anchors)
 }
 
 fn postprocess(criterion: &mut Criterion) {

@@ -2,7 +2,7 @@
 
 //! What a family of face networks answers, and what is recognised of one network.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use super::level::{Cell, Level};
 use crate::{
@@ -19,17 +19,18 @@ pub trait Family: fmt::Debug + Sync {
     /// What it is called in documents and messages.
     fn name(&self) -> &'static str;
 
-    /// Whether a network is of this family, and where its heads are.
-    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, RawScores>;
+    /// Its value of the property `model-family`.
+    fn nick(&self) -> &'static str;
+
+    /// What its networks look like, for people whose network does not.
+    fn expects(&self) -> &'static str;
+
+    /// Whether a network is of this family, and where its heads are. An error where it is, but in a
+    /// way that cannot be used.
+    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, Unusable>;
 
     /// What the pixels of the training pictures went through.
     fn normalisation(&self) -> Normalisation;
-
-    /// Anchors at each cell.
-    fn anchors(&self) -> usize;
-
-    /// What a level's score convolution gives.
-    fn scores(&self) -> Scores;
 
     /// Whether exporters declare an input size that the network does not depend on.
     fn opens_sizes(&self) -> bool {
@@ -47,8 +48,14 @@ pub trait Family: fmt::Debug + Sync {
     }
 
     /// Where the outputs have the values of `level`, of `grid` (columns, rows) cells, with
-    /// `cells_before` in all levels before it.
-    fn level(&self, level: &RecognisedLevel, grid: (usize, usize), cells_before: usize) -> Level;
+    /// `anchors_before` in all levels before it.
+    fn level(
+        &self,
+        level: &RecognisedLevel,
+        scores: Scores,
+        grid: (usize, usize),
+        anchors_before: usize,
+    ) -> Level;
 
     /// The box that the four values of an anchor stand for, in network input pixels.
     fn bounds(&self, cell: &Cell, values: [f32; 4]) -> Rect;
@@ -57,13 +64,43 @@ pub trait Family: fmt::Debug + Sync {
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks;
 }
 
-/// What the convolution that makes a level's scores gives.
+/// What the convolution that makes a level's scores gives for each anchor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scores {
-    /// For each anchor, the channels of its background and its face, which a softmax compares.
-    Pairs(&'static [(usize, usize)]),
-    /// A channel for each anchor, the logit of its face.
+    /// Raw scores of its background and of its face, which a softmax compares.
+    Pairs(Order),
+    /// The same, of which only the face's counts, behind a sigmoid.
+    Faces(Order),
+    /// The face's alone, behind a sigmoid.
     Logits,
+}
+
+/// How backgrounds and faces of several anchors follow each other in channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Background and face of one anchor, then of the next.
+    ByAnchor,
+    /// The backgrounds of all anchors, then their faces.
+    BackgroundsFirst,
+}
+
+impl Order {
+    /// The channels of background and face of each of `anchors`.
+    pub fn channels(self, anchors: usize) -> Vec<(usize, usize)> {
+        let channels = |anchor: usize| match self {
+            Self::ByAnchor => (2 * anchor, 2 * anchor + 1),
+            Self::BackgroundsFirst => (anchor, anchors + anchor),
+        };
+        (0..anchors).map(channels).collect()
+    }
+}
+
+/// What makes probabilities of raw scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// Over the last axis.
+    Softmax,
+    Sigmoid,
 }
 
 /// Five points whose coordinates are offsets from `centre` in units of `scale`.
@@ -87,11 +124,36 @@ pub struct Network<'a> {
     pub input: &'a str,
     /// Its width and height, where they are fixed.
     pub size: Option<(u32, u32)>,
+    /// Input pixels, across and down, between neighbours in each value.
+    pub strides: HashMap<&'a str, (u64, u64)>,
 }
 
-/// The network is of a family but ends in raw scores, as networks exported for training do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RawScores;
+impl<'a> Network<'a> {
+    pub fn new(proto: &'a GraphProto, input: &'a str, size: Option<(u32, u32)>) -> Self {
+        let graph = Graph::new(proto);
+        let strides = graph.strides(input);
+        Self { proto, graph, input, size, strides }
+    }
+
+    /// Input pixels between neighbours in the output of a node, where they are known and the same
+    /// across and down.
+    pub fn stride(&self, node: usize) -> Option<u32> {
+        let (across, down) = *self.strides.get(self.graph.nodes[node].output.first()?.as_str())?;
+        u32::try_from(across).ok().filter(|_| across == down)
+    }
+}
+
+/// Why a network of a family that is known cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unusable {
+    #[error(
+        "a {0} network that computes boxes from its anchors within the graph, as exports with \
+         post-processing do: export it without (outputs straight from the heads)"
+    )]
+    Decoded(&'static str),
+    #[error("a {family} network with other anchors: {found}, where {expected} is known")]
+    OtherAnchors { family: &'static str, found: String, expected: String },
+}
 
 /// A network's outputs and what they are.
 #[derive(Clone, Debug)]
@@ -99,6 +161,9 @@ pub struct Recognised {
     pub family: &'static dyn Family,
     /// The names of the outputs that are needed.
     pub outputs: Vec<String>,
+    pub scores: Scores,
+    /// What the exporter left out behind the outputs with the scores.
+    pub missing: Option<Activation>,
     /// In the network's order.
     pub levels: Vec<RecognisedLevel>,
 }
@@ -107,6 +172,8 @@ pub struct Recognised {
 #[derive(Clone, Debug)]
 pub struct RecognisedLevel {
     pub stride: u32,
+    /// At each cell.
+    pub anchors: usize,
     pub scores: usize,
     pub objectness: Option<usize>,
     pub boxes: usize,

@@ -31,13 +31,13 @@ impl Heads {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::families::pytorch::PyTorch;
+    use crate::families::pytorch::RETINAFACE;
 
     #[test]
     fn outputs_are_as_long_as_the_level_that_needs_most() {
         let level = |output, grid| Level::merged(output, 8, grid, 2, false);
         let levels = vec![level(0, (3, 1)), level(0, (5, 2)), level(1, (2, 2))];
-        let heads = Heads { family: &PyTorch, score: Score::Logit, levels };
+        let heads = Heads { family: &RETINAFACE, score: Score::Logit, levels };
         // Two anchors with a score and four box values each: ten planes.
         assert_eq!(heads.output_len(0), 10 * 10);
         assert_eq!(heads.output_len(1), 10 * 4);

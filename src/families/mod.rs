@@ -4,21 +4,23 @@
 
 pub mod family;
 pub mod heads;
+pub mod input;
 pub mod insightface;
 pub mod level;
 pub mod pytorch;
+pub mod resembles;
 pub mod scrfd;
 mod trace;
 pub mod yunet;
 
-use family::{Family, Network, RawScores, Recognised};
+use family::{Family, Network, Recognised, Unusable};
 
 /// All families, in the order in which they are tried.
 pub const FAMILIES: [&dyn Family; 4] =
-    [&insightface::InsightFace, &pytorch::PyTorch, &scrfd::Scrfd, &yunet::YuNet];
+    [&insightface::WITH_LANDMARKS, &pytorch::RETINAFACE, &scrfd::Scrfd, &yunet::YuNet];
 
 /// The first family that a network is of; `None`: it is of none.
-pub fn recognise(network: &Network) -> Result<Option<Recognised>, RawScores> {
+pub fn recognise(network: &Network) -> Result<Option<Recognised>, Unusable> {
     for family in FAMILIES {
         if let Some(recognised) = family.recognise(network)? {
             return Ok(Some(recognised));

@@ -5,56 +5,101 @@
 
 use super::{
     family::{
-        Family, HeadConvolutions, MAX_LEVELS, Network, RawScores, Recognised, RecognisedLevel,
-        Scores, distinct, points,
+        Activation, Family, HeadConvolutions, MAX_LEVELS, Network, Order, Recognised,
+        RecognisedLevel, Scores, Unusable, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
-    trace::{Branch, branch, softmax_axis},
+    trace::{Branch, Way, branch, softmax_axis},
 };
 use crate::{
     face::Landmarks,
     geometry::{Point, Rect},
-    onnx::{
-        graph::Graph,
-        messages::{GraphProto, ValueInfoProto},
-    },
+    onnx::{messages::ValueInfoProto, shapes::Shapes},
     preprocess::Normalisation,
 };
 
-#[derive(Clone, Copy, Debug)]
-pub struct PyTorch;
+/// The networks of one set of anchors.
+#[derive(Debug)]
+pub struct PyTorch {
+    name: &'static str,
+    /// The stride of each level, and the sides of the anchors at its cells: `steps` and `min_sizes`
+    /// of data/config.py.
+    levels: &'static [(u32, &'static [f32])],
+}
 
-const ANCHORS: usize = 2;
-/// Background and face of each anchor.
-const SCORES: usize = 2;
-/// Of the levels of the published networks.
-const STRIDES: [u32; 3] = [8, 16, 32];
+/// Any backbone, biubug6/Pytorch_Retinaface and yakhyo/retinaface-pytorch.
+pub static RETINAFACE: PyTorch = PyTorch {
+    name: "RetinaFace (PyTorch)",
+    levels: &[(8, &[16.0, 32.0]), (16, &[64.0, 128.0]), (32, &[256.0, 512.0])],
+};
+
+/// Slim and RFB of biubug6/Face-Detector-1MB-with-landmark.
+pub static SLIM: PyTorch = PyTorch {
+    name: "Slim or RFB (PyTorch)",
+    levels: &[
+        (8, &[10.0, 16.0, 24.0]),
+        (16, &[32.0, 48.0]),
+        (32, &[64.0, 96.0]),
+        (64, &[128.0, 192.0, 256.0]),
+    ],
+};
+
+/// The more usual first.
+const LAYOUTS: [&PyTorch; 2] = [&RETINAFACE, &SLIM];
+
 /// Blue, green and red of the mean of the training pictures, data/wider_face.py.
 const MEAN: [f32; 3] = [104.0, 117.0, 123.0];
 /// `variance` of data/config.py, of centres and landmarks, and of sizes.
 const CENTRE_VARIANCE: f32 = 0.1;
 const SIZE_VARIANCE: f32 = 0.2;
 
-/// The centre and side of an anchor, a "prior" of layers/functions/prior_box.py: sides 16, 32 | 64,
-/// 128 | 256, 512 for strides 8, 16 and 32, the smaller first.
-fn anchor(cell: &Cell) -> (Point, f32) {
-    let small = (cell.stride * cell.stride) as f32 / 4.0;
-    let centre = |position: usize| (position as f32 + 0.5) * cell.stride as f32;
-    let side = small * (cell.anchor + 1) as f32;
-    (Point { x: centre(cell.x), y: centre(cell.y) }, side)
+impl PyTorch {
+    fn sides(&self, stride: u32) -> &'static [f32] {
+        let level = self.levels.iter().find(|level| level.0 == stride);
+        level.map_or(&[], |level| level.1)
+    }
+
+    /// The centre and side of an anchor, a "prior" of layers/functions/prior_box.py.
+    fn anchor(&self, cell: &Cell) -> (Point, f32) {
+        let centre = |position: usize| (position as f32 + 0.5) * cell.stride as f32;
+        // No level of another stride or with more anchors is recognised.
+        let side = self.sides(cell.stride).get(cell.anchor).copied().unwrap_or(f32::NAN);
+        (Point { x: centre(cell.x), y: centre(cell.y) }, side)
+    }
+
+    /// Whether all of these levels are among its own.
+    fn has(&self, levels: &[RecognisedLevel]) -> bool {
+        levels.iter().all(|level| self.sides(level.stride).len() == level.anchors)
+    }
+
+    /// Anchors of all levels in an input of this size.
+    fn count(&self, (width, height): (u32, u32)) -> usize {
+        let count = |&(stride, sides): &(u32, &[f32])| {
+            sides.len() * cells(width, stride) * cells(height, stride)
+        };
+        self.levels.iter().map(count).sum()
+    }
 }
 
 impl Family for PyTorch {
     fn name(&self) -> &'static str {
-        "RetinaFace (PyTorch)"
+        self.name
+    }
+
+    fn nick(&self) -> &'static str {
+        "retinaface-pytorch"
+    }
+
+    fn expects(&self) -> &'static str {
+        "outputs [1, anchors, 4], [1, anchors, 2 or 1] and [1, anchors, 10] for boxes, scores and landmarks of all levels"
     }
 
     /// By the structure behind the outputs, whatever their names; by the outputs' shapes and names
     /// where that is not recognised.
-    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, RawScores> {
+    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, Unusable> {
         match by_structure(network)? {
             Some(recognised) => Ok(Some(recognised)),
-            None => Ok(by_shapes(network.proto, network.size)),
+            None => by_shapes(network),
         }
     }
 
@@ -62,31 +107,34 @@ impl Family for PyTorch {
         Normalisation { mean: MEAN, padding: MEAN, ..Normalisation::NONE }
     }
 
-    fn anchors(&self) -> usize {
-        ANCHORS
-    }
-
-    /// Background and face of one anchor, then of the other.
-    fn scores(&self) -> Scores {
-        Scores::Pairs(&[(0, 1), (2, 3)])
-    }
-
     /// All levels one after the other; values of an anchor side by side.
-    fn level(&self, level: &RecognisedLevel, grid: (usize, usize), cells_before: usize) -> Level {
+    fn level(
+        &self,
+        level: &RecognisedLevel,
+        scores: Scores,
+        grid: (usize, usize),
+        anchors_before: usize,
+    ) -> Level {
         let view = |output, values| View {
             output,
-            offset: ANCHORS * cells_before * values,
-            cell: ANCHORS * values,
+            offset: anchors_before * values,
+            cell: level.anchors * values,
             anchor: values,
             channel: 1,
         };
-        let scores = view(level.scores, SCORES);
+        let score = match scores {
+            Scores::Logits => view(level.scores, 1),
+            // Background first, then face.
+            Scores::Pairs(_) | Scores::Faces(_) => {
+                let pairs = view(level.scores, 2);
+                View { offset: pairs.offset + 1, ..pairs }
+            }
+        };
         Level {
             stride: level.stride,
             grid,
-            anchors: ANCHORS,
-            // Background first, then face.
-            score: View { offset: scores.offset + 1, ..scores },
+            anchors: level.anchors,
+            score,
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
@@ -95,7 +143,7 @@ impl Family for PyTorch {
 
     /// `decode` of utils/box_utils.py.
     fn bounds(&self, cell: &Cell, [dx, dy, dw, dh]: [f32; 4]) -> Rect {
-        let (centre, side) = anchor(cell);
+        let (centre, side) = self.anchor(cell);
         let centre_x = centre.x + dx * CENTRE_VARIANCE * side;
         let centre_y = centre.y + dy * CENTRE_VARIANCE * side;
         let half_width = side * (dw * SIZE_VARIANCE).exp() / 2.0;
@@ -105,7 +153,7 @@ impl Family for PyTorch {
 
     /// `decode_landm` of utils/box_utils.py.
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks {
-        let (centre, side) = anchor(cell);
+        let (centre, side) = self.anchor(cell);
         points(centre, CENTRE_VARIANCE * side, values)
     }
 }
@@ -117,148 +165,266 @@ struct Trace {
 }
 
 impl Trace {
-    fn new<'a>(graph: &Graph<'a>, output: usize, name: &'a str) -> Option<Self> {
-        // Of `[1, anchors, values]`.
-        const AXES: &[i64] = &[-1, 2];
-        let mut value = name;
-        let mut softmax = false;
-        if let Some(node) = graph.origin(value).map(|index| &graph.nodes[index])
-            && node.op() == "Softmax"
-            && AXES.contains(&softmax_axis(node))
-        {
-            softmax = true;
+    fn new(network: &Network, output: usize) -> Option<Self> {
+        let graph = &network.graph;
+        let value = &network.proto.output[output];
+        // Of `[1, anchors, values]`, or without the batch.
+        let flat = value.tensor().is_some_and(|(_, dimensions)| dimensions.len() == 2);
+        let (values, anchors) = if flat { ([-1, 1], [-2, 0]) } else { ([-1, 2], [-2, 1]) };
+        let mut value = value.name();
+        let mut outer = None;
+        // What follows the concatenation.
+        loop {
+            let node = &graph.nodes[graph.origin(value)?];
+            match node.op() {
+                "Softmax" if outer.is_none() && values.contains(&softmax_axis(node)) => {
+                    outer = Some(Activation::Softmax);
+                }
+                "Sigmoid" if outer.is_none() => outer = Some(Activation::Sigmoid),
+                _ => break,
+            }
             value = node.input.first()?;
         }
-        let concat = graph.origin(value).map(|index| &graph.nodes[index])?;
+        let concat = &graph.nodes[graph.origin(value)?];
         let parts = match (concat.op(), concat.int("axis")) {
-            ("Concat", Some(1 | -2)) => concat.input.iter().map(String::as_str).collect(),
+            ("Concat", Some(axis)) if anchors.contains(&axis) => {
+                concat.input.iter().map(String::as_str).collect()
+            }
             _ => vec![value],
         };
         if parts.len() > MAX_LEVELS {
             return None;
         }
         let branches = parts.into_iter().map(|part| {
-            let branch = branch(graph, part, AXES).filter(|branch| !(softmax && branch.softmax))?;
-            Some(Branch { softmax: softmax || branch.softmax, ..branch })
+            let branch = branch(graph, part, &values)?;
+            // One of them, not both.
+            let activation = outer.xor(branch.activation);
+            let fits = branch.channels_last && (outer.is_none() || activation.is_some());
+            fits.then_some(Branch { activation, ..branch })
         });
         Some(Self { output, branches: branches.collect::<Option<_>>()? })
     }
 
     /// Whether every level has this many values an anchor.
-    fn has_values(&self, values: usize) -> bool {
-        self.branches
-            .iter()
-            .all(|branch| branch.channels_last && branch.channels == ANCHORS * values)
+    fn has(&self, values: usize, anchors: &[usize]) -> bool {
+        self.branches.len() == anchors.len()
+            && self
+                .branches
+                .iter()
+                .zip(anchors)
+                .all(|(branch, anchors)| branch.channels == anchors * values)
     }
 
-    fn has_softmax(&self) -> bool {
-        self.branches.iter().all(|branch| branch.softmax)
+    /// What makes probabilities of the scores of every level, if that is the same.
+    fn activation(&self) -> Option<Option<Activation>> {
+        let first = self.branches.first()?.activation;
+        self.branches.iter().all(|branch| branch.activation == first).then_some(first)
     }
 }
 
-fn by_structure(network: &Network) -> Result<Option<Recognised>, RawScores> {
-    let Network { proto, graph, input, .. } = network;
-    let traces: Vec<_> = (proto.output.iter().enumerate())
-        .filter_map(|(index, output)| Trace::new(graph, index, output.name()))
-        .collect();
-    let find = |values| traces.iter().find(|trace| trace.has_values(values));
-    let (Some(scores), Some(boxes)) = (find(SCORES), find(BOX_VALUES)) else {
-        return Ok(None);
-    };
-    let landmarks = find(LANDMARK_VALUES);
-    let Some(levels) = traced_levels(graph, input, scores, boxes, landmarks) else {
-        return Ok(None);
-    };
-    if !scores.has_softmax() {
-        return Err(RawScores);
-    }
-    let outputs = [Some(boxes), Some(scores), landmarks].into_iter().flatten();
-    let outputs = outputs.map(|trace| proto.output[trace.output].name().to_owned()).collect();
-    Ok(Some(Recognised { family: &PyTorch, outputs, levels }))
+/// What the outputs of a network were traced to.
+struct Traces<'a> {
+    scores: &'a Trace,
+    /// Numbers a score.
+    values: usize,
+    boxes: &'a Trace,
+    landmarks: Option<&'a Trace>,
+    /// Of each level.
+    anchors: Vec<usize>,
 }
 
-fn traced_levels(
-    graph: &Graph,
-    input: &str,
-    scores: &Trace,
-    boxes: &Trace,
-    landmarks: Option<&Trace>,
-) -> Option<Vec<RecognisedLevel>> {
-    let count = scores.branches.len();
-    let same_count = |trace: &&Trace| trace.branches.len() == count;
-    if !same_count(&boxes) || !landmarks.iter().all(same_count) {
-        return None;
+impl<'a> Traces<'a> {
+    /// The boxes have four values an anchor, where another output has two or one.
+    fn classify(traces: &'a [Trace]) -> Option<Self> {
+        traces.iter().find_map(|boxes| {
+            let anchors = |branch: &Branch| {
+                (branch.channels % BOX_VALUES == 0).then_some(branch.channels / BOX_VALUES)
+            };
+            let anchors: Vec<_> = boxes.branches.iter().map(anchors).collect::<Option<_>>()?;
+            let find = |values| traces.iter().find(|trace| trace.has(values, &anchors));
+            let (scores, values) = match find(2) {
+                Some(scores) => (scores, 2),
+                None => (find(1)?, 1),
+            };
+            let landmarks = find(LANDMARK_VALUES);
+            // Landmarks of other levels than the boxes' are not left out, but doubtful.
+            let has_points = |trace: &Trace| {
+                trace.branches.iter().any(|branch| branch.channels % LANDMARK_VALUES == 0)
+            };
+            if landmarks.is_none() && traces.iter().any(has_points) {
+                return None;
+            }
+            Some(Self { scores, values, boxes, landmarks, anchors })
+        })
     }
-    let strides = graph.strides(input);
-    let stride = |convolution: usize| {
-        let (across, down) = *strides.get(graph.nodes[convolution].output.first()?.as_str())?;
-        u32::try_from(across).ok().filter(|_| across == down)
-    };
-    let level = |index: usize| {
-        let convolutions = HeadConvolutions {
-            scores: scores.branches[index].convolution,
-            objectness: None,
-            boxes: boxes.branches[index].convolution,
-            landmarks: landmarks.map(|trace| trace.branches[index].convolution),
+
+    fn levels(&self, network: &Network) -> Option<Vec<RecognisedLevel>> {
+        let level = |(index, &anchors): (usize, &usize)| {
+            let convolution = |trace: &Trace| trace.branches[index].convolution;
+            let convolutions = HeadConvolutions {
+                scores: convolution(self.scores),
+                objectness: None,
+                boxes: convolution(self.boxes),
+                landmarks: self.landmarks.map(convolution),
+            };
+            let stride = network.stride(convolutions.scores)?;
+            let others = [Some(convolutions.boxes), convolutions.landmarks];
+            let same = |other| network.stride(other) == Some(stride);
+            others.into_iter().flatten().all(same).then_some(RecognisedLevel {
+                stride,
+                anchors,
+                scores: SCORES,
+                objectness: None,
+                boxes: BOXES,
+                landmarks: self.landmarks.map(|_| LANDMARKS),
+                convolutions: Some(convolutions),
+            })
         };
-        let others = [Some(convolutions.boxes), convolutions.landmarks];
-        let level = stride(convolutions.scores)?;
-        others
-            .into_iter()
-            .flatten()
-            .all(|other| stride(other) == Some(level))
-            .then(|| recognised_level(level, landmarks.is_some(), Some(convolutions)))
-    };
-    let levels: Vec<_> = (0..count).map(level).collect::<Option<_>>()?;
-    distinct(&levels).then_some(levels)
+        let levels: Vec<_> = self.anchors.iter().enumerate().map(level).collect::<Option<_>>()?;
+        distinct(&levels).then_some(levels)
+    }
 }
 
-fn recognised_level(
-    stride: u32,
-    landmarks: bool,
-    convolutions: Option<HeadConvolutions>,
-) -> RecognisedLevel {
-    let landmarks = landmarks.then_some(2);
-    RecognisedLevel { stride, scores: 1, objectness: None, boxes: 0, landmarks, convolutions }
+/// In the order in which the outputs are asked for.
+const BOXES: usize = 0;
+const SCORES: usize = 1;
+const LANDMARKS: usize = 2;
+
+fn by_structure(network: &Network) -> Result<Option<Recognised>, Unusable> {
+    let outputs = &network.proto.output;
+    let traces: Vec<_> =
+        (0..outputs.len()).filter_map(|index| Trace::new(network, index)).collect();
+    let Some(traced) = Traces::classify(&traces) else { return Ok(None) };
+    let Some(levels) = traced.levels(network) else { return Ok(None) };
+    let Some(activation) = traced.scores.activation() else { return Ok(None) };
+    let (scores, missing) = match (traced.values, activation) {
+        (2, Some(Activation::Sigmoid)) => (Scores::Faces(Order::ByAnchor), None),
+        (2, Some(Activation::Softmax)) => (Scores::Pairs(Order::ByAnchor), None),
+        (2, None) => (Scores::Pairs(Order::ByAnchor), Some(Activation::Softmax)),
+        (_, Some(Activation::Sigmoid)) => (Scores::Logits, None),
+        (_, None) => (Scores::Logits, Some(Activation::Sigmoid)),
+        // A softmax of single numbers is 1.
+        (_, Some(Activation::Softmax)) => return Ok(None),
+    };
+    let Some(family) = LAYOUTS.into_iter().find(|family| family.has(&levels)) else {
+        // Without landmarks it may be anything.
+        return traced.landmarks.map_or(Ok(None), |_| Err(other_anchors(&levels)));
+    };
+    let names = [Some(traced.boxes), Some(traced.scores), traced.landmarks];
+    let names = names.into_iter().flatten().map(|trace| outputs[trace.output].name().to_owned());
+    Ok(Some(Recognised { family, outputs: names.collect(), scores, missing, levels }))
+}
+
+fn other_anchors(levels: &[RecognisedLevel]) -> Unusable {
+    let list = |levels: &mut dyn Iterator<Item = (u32, usize)>| {
+        let levels: Vec<_> =
+            levels.map(|(stride, anchors)| format!("{anchors} at stride {stride}")).collect();
+        levels.join(", ")
+    };
+    let known = LAYOUTS.map(|family| {
+        list(&mut family.levels.iter().map(|&(stride, sides)| (stride, sides.len())))
+    });
+    Unusable::OtherAnchors {
+        family: RETINAFACE.name,
+        found: list(&mut levels.iter().map(|level| (level.stride, level.anchors))),
+        expected: known.join(", or "),
+    }
 }
 
 /// For networks that were changed so much that their structure is not recognised. All three outputs
-/// are asked for, and where the input's size is fixed, the right number of anchors: other detectors
-/// have boxes and scores as well.
-fn by_shapes(proto: &GraphProto, size: Option<(u32, u32)>) -> Option<Recognised> {
-    let anchors = |(width, height): (u32, u32)| -> usize {
-        STRIDES.map(|stride| ANCHORS * cells(width, stride) * cells(height, stride)).iter().sum()
+/// are asked for, and the right number of anchors: other detectors have boxes and scores as well.
+fn by_shapes(network: &Network) -> Result<Option<Recognised>, Unusable> {
+    // What an input of open size is tried with.
+    const TYPICAL: (u32, u32) = (640, 640);
+    let (width, height) = network.size.unwrap_or(TYPICAL);
+    let shapes =
+        Shapes::new(&network.graph, network.input, vec![1, 3, height as usize, width as usize]);
+    let count = |output: &ValueInfoProto| {
+        let shape = shapes.shape(output.name())?;
+        shape.len().checked_sub(2).map(|axis| shape[axis])
     };
-    let outputs = [
-        find_output(proto, BOX_VALUES, &["loc", "box"], size.map(anchors))?,
-        find_output(proto, SCORES, &["conf", "score", "cls"], size.map(anchors))?,
-        find_output(proto, LANDMARK_VALUES, &["landm", "ldm", "kps"], size.map(anchors))?,
-    ];
-    let levels = STRIDES.map(|stride| recognised_level(stride, true, None)).into();
-    Some(Recognised { family: &PyTorch, outputs: outputs.into(), levels })
+    for family in LAYOUTS {
+        let anchors = family.count((width, height));
+        let fits = |output: &ValueInfoProto| match network.size {
+            // What the file declares counts as well.
+            Some(_) => {
+                count(output).or_else(|| declared(output)).is_none_or(|found| found == anchors)
+            }
+            // Where nothing is known, what the published networks have.
+            None => {
+                count(output).map_or(std::ptr::eq(family, &RETINAFACE), |found| found == anchors)
+            }
+        };
+        let find = |values, names: &[&str]| find_output(network, values, names, fits);
+        let (Some(boxes), Some(scores), Some(landmarks)) = (
+            find(BOX_VALUES, &["loc", "box"]),
+            find(2, &["conf", "score", "cls"]),
+            find(LANDMARK_VALUES, &["landm", "ldm", "kps"]),
+        ) else {
+            continue;
+        };
+        let way = |output| Way::to(&network.graph, output);
+        let missing = match (way(boxes), way(scores), way(landmarks)) {
+            (Way::Computed, _, _) | (_, _, Way::Computed) => {
+                return Err(Unusable::Decoded(family.name));
+            }
+            (Way::Rearranged(None), Way::Rearranged(activation), Way::Rearranged(None)) => {
+                match activation {
+                    Some(_) => None,
+                    None => Some(Activation::Softmax),
+                }
+            }
+            _ => return Ok(None),
+        };
+        let level = |&(stride, sides): &(u32, &[f32])| RecognisedLevel {
+            stride,
+            anchors: sides.len(),
+            scores: SCORES,
+            objectness: None,
+            boxes: BOXES,
+            landmarks: Some(LANDMARKS),
+            convolutions: None,
+        };
+        return Ok(Some(Recognised {
+            family,
+            outputs: [boxes, scores, landmarks].map(str::to_owned).into(),
+            scores: Scores::Pairs(Order::ByAnchor),
+            missing,
+            levels: family.levels.iter().map(level).collect(),
+        }));
+    }
+    Ok(None)
 }
 
-/// The only output of shape `[1, anchors, values]`; an open size fits every number, and an open
-/// number of values needs one of the names.
-fn find_output(
-    proto: &GraphProto,
+/// The second to last size of an output, where its file says it.
+fn declared(output: &ValueInfoProto) -> Option<usize> {
+    let (_, dimensions) = output.tensor()?;
+    let axis = dimensions.len().checked_sub(2)?;
+    usize::try_from(dimensions[axis].size()?).ok()
+}
+
+/// The only output of shape `[1, anchors, values]` or `[anchors, values]`. An open number of values
+/// needs one of the names.
+fn find_output<'a>(
+    network: &Network<'a>,
     values: usize,
     names: &[&str],
-    anchors: Option<usize>,
-) -> Option<String> {
+    has_anchors: impl Fn(&ValueInfoProto) -> bool,
+) -> Option<&'a str> {
     let fits = |output: &&ValueInfoProto| {
-        let Some((_, [_, count, last])) = output.tensor() else {
+        let Some((_, [.., _, last])) = output.tensor().filter(|(_, sizes)| sizes.len() <= 3) else {
             return false;
         };
-        let is =
-            |size: Option<i64>, wanted: usize| size.map(|size| usize::try_from(size) == Ok(wanted));
         let name = output.name().to_ascii_lowercase();
-        is(last.size(), values).unwrap_or_else(|| names.iter().any(|part| name.contains(part)))
-            && anchors.is_none_or(|anchors| is(count.size(), anchors).unwrap_or(true))
+        let has_values = match last.size() {
+            Some(size) => usize::try_from(size) == Ok(values),
+            None => names.iter().any(|part| name.contains(part)),
+        };
+        has_values && has_anchors(output)
     };
-    let mut outputs = proto.output.iter().filter(fits);
+    let mut outputs = network.proto.output.iter().filter(fits);
     let output = outputs.next()?;
-    outputs.next().is_none().then(|| output.name().to_owned())
+    outputs.next().is_none().then(|| output.name())
 }
 
 #[cfg(test)]
@@ -286,7 +452,7 @@ mod tests {
             (cell(32, 5, 4, 1), [176.0 - 256.0, 144.0 - 256.0, 176.0 + 256.0, 144.0 + 256.0]),
         ];
         for (cell, [x_min, y_min, x_max, y_max]) in table {
-            let bounds = PyTorch.bounds(&cell, [0.0; 4]);
+            let bounds = RETINAFACE.bounds(&cell, [0.0; 4]);
             assert_eq!(bounds, Rect::new(x_min, y_min, x_max, y_max), "{cell:?}");
         }
     }
@@ -297,7 +463,7 @@ mod tests {
     #[test]
     fn boxes_are_decoded_as_published() {
         let l = 5.0 * std::f32::consts::LN_2;
-        let bounds = PyTorch.bounds(&cell(8, 3, 1, 0), [1.0, -2.0, l, -l]);
+        let bounds = RETINAFACE.bounds(&cell(8, 3, 1, 0), [1.0, -2.0, l, -l]);
         let expected = [29.6 - 16.0, 8.8 - 4.0, 29.6 + 16.0, 8.8 + 4.0];
         let found = [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max];
         for (found, expected) in found.into_iter().zip(expected) {
@@ -310,7 +476,7 @@ mod tests {
     fn landmarks_are_decoded_as_published() {
         let values = [0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 5.0, 2.5, -10.0, 10.0];
         let expected = [[28.0, 12.0], [31.2, 12.0], [28.0, 8.8], [44.0, 20.0], [-4.0, 44.0]];
-        let landmarks = PyTorch.landmarks(&cell(8, 3, 1, 1), values);
+        let landmarks = RETINAFACE.landmarks(&cell(8, 3, 1, 1), values);
         for (found, [x, y]) in landmarks.0.iter().zip(expected) {
             assert!((found.x - x).abs() < 1e-4 && (found.y - y).abs() < 1e-4, "{landmarks:?}");
         }
@@ -319,24 +485,52 @@ mod tests {
     /// data/wider_face.py: `rgb_mean = (104, 117, 123) # bgr order`, and nothing is scaled.
     #[test]
     fn the_mean_is_the_published_one() {
-        let Normalisation { mean, scale, order, padding } = PyTorch.normalisation();
+        let Normalisation { mean, scale, order, padding } = RETINAFACE.normalisation();
         assert_eq!(padding, mean);
         assert_eq!((mean, scale), ([104.0, 117.0, 123.0], 1.0));
         assert_eq!(order, crate::preprocess::ChannelOrder::Bgr);
     }
 
-    /// `[1, anchors, values]`: anchor a of cell c of a level is number 2·(cells before) + 2·c + a.
+    /// cfg_slim and cfg_rfb of data/config.py: min_sizes [[10, 16, 24], [32, 48], [64, 96], [128, 192,
+    /// 256]], steps 8, 16, 32 and 64.
+    #[test]
+    fn slim_networks_have_anchors_of_their_own() {
+        let side = |stride, anchor| {
+            let bounds = SLIM.bounds(&cell(stride, 0, 0, anchor), [0.0; 4]);
+            assert_eq!(bounds.x_min + bounds.x_max, stride as f32, "around the cell's centre");
+            bounds.width()
+        };
+        assert_eq!([0, 1, 2].map(|anchor| side(8, anchor)), [10.0, 16.0, 24.0]);
+        assert_eq!([0, 1].map(|anchor| side(16, anchor)), [32.0, 48.0]);
+        assert_eq!([0, 1].map(|anchor| side(32, anchor)), [64.0, 96.0]);
+        assert_eq!([0, 1, 2].map(|anchor| side(64, anchor)), [128.0, 192.0, 256.0]);
+    }
+
+    /// `[1, anchors, values]`: anchor a of cell c of a level of three is number 104 + 3·c + a, if 104 come
+    /// before.
     #[test]
     fn levels_follow_each_other() {
-        let level = recognised_level(16, true, None);
-        let level = PyTorch.level(&level, (7, 4), 104);
-        assert_eq!((level.stride, level.grid, level.anchors), (16, (7, 4), 2));
-        let first = 2 * 104;
-        let score = View { output: 1, offset: 2 * first + 1, cell: 4, anchor: 2, channel: 1 };
-        assert_eq!(level.score, score);
-        let boxes = View { output: 0, offset: 4 * first, cell: 8, anchor: 4, channel: 1 };
-        assert_eq!(level.boxes, boxes);
-        let landmarks = View { output: 2, offset: 10 * first, cell: 20, anchor: 10, channel: 1 };
-        assert_eq!(level.landmarks, Some(landmarks));
+        let level = RecognisedLevel {
+            stride: 64,
+            anchors: 3,
+            scores: SCORES,
+            objectness: None,
+            boxes: BOXES,
+            landmarks: Some(LANDMARKS),
+            convolutions: None,
+        };
+        let pairs = Scores::Pairs(Order::ByAnchor);
+        let found = SLIM.level(&level, pairs, (7, 4), 104);
+        assert_eq!((found.stride, found.grid, found.anchors), (64, (7, 4), 3));
+        let score = View { output: 1, offset: 2 * 104 + 1, cell: 6, anchor: 2, channel: 1 };
+        assert_eq!(found.score, score);
+        let boxes = View { output: 0, offset: 4 * 104, cell: 12, anchor: 4, channel: 1 };
+        assert_eq!(found.boxes, boxes);
+        let landmarks = View { output: 2, offset: 10 * 104, cell: 30, anchor: 10, channel: 1 };
+        assert_eq!(found.landmarks, Some(landmarks));
+        // The face of a pair is in the same place behind a sigmoid; alone, it is not.
+        assert_eq!(SLIM.level(&level, Scores::Faces(Order::ByAnchor), (7, 4), 104), found);
+        let score = View { output: 1, offset: 104, cell: 3, anchor: 1, channel: 1 };
+        assert_eq!(SLIM.level(&level, Scores::Logits, (7, 4), 104).score, score);
     }
 }

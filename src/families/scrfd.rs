@@ -5,9 +5,9 @@
 //! distances of the sides and of the key points from the cell's corner, in units of its stride.
 
 use super::{
-    family::{Family, Network, RawScores, Recognised, RecognisedLevel, Scores, points},
+    family::{Activation, Family, Network, Recognised, RecognisedLevel, Scores, Unusable, points},
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
-    trace::{LevelOutput, levels_of_outputs, only},
+    trace::{Kinds, LevelOutput, levels_of_outputs, only},
 };
 use crate::{
     face::Landmarks,
@@ -18,7 +18,9 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Scrfd;
 
-const ANCHORS: usize = 2;
+/// The strides of published networks, and anchors at each cell: `_feat_stride_fpn` and
+/// `_num_anchors` of scrfd.py.
+const LAYOUTS: [(&[u32], usize); 2] = [(&[8, 16, 32], 2), (&[8, 16, 32, 64, 128], 1)];
 /// `input_mean` and 1/`input_std` of scrfd.py.
 const MEAN: f32 = 127.5;
 const SCALE: f32 = 1.0 / 128.0;
@@ -34,22 +36,22 @@ impl Family for Scrfd {
         "SCRFD"
     }
 
+    fn nick(&self) -> &'static str {
+        "scrfd"
+    }
+
+    fn expects(&self) -> &'static str {
+        "for each of the strides 8, 16 and 32 outputs [anchors, 1], [anchors, 4] and perhaps [anchors, 10] for scores, distances and key points of two anchors a cell"
+    }
+
     /// By the structure behind the outputs, whatever their names and order.
-    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, RawScores> {
+    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, Unusable> {
         Ok(by_structure(network))
     }
 
     /// What scrfd.py does before `session.run`: red first, black beside the picture.
     fn normalisation(&self) -> Normalisation {
         Normalisation { mean: [MEAN; 3], scale: SCALE, order: ChannelOrder::Rgb, padding: [0.0; 3] }
-    }
-
-    fn anchors(&self) -> usize {
-        ANCHORS
-    }
-
-    fn scores(&self) -> Scores {
-        Scores::Logits
     }
 
     /// The published files say 640×640, and compute every shape from the input's.
@@ -62,18 +64,24 @@ impl Family for Scrfd {
     }
 
     /// Outputs of their own; values of an anchor side by side.
-    fn level(&self, level: &RecognisedLevel, grid: (usize, usize), _cells_before: usize) -> Level {
+    fn level(
+        &self,
+        level: &RecognisedLevel,
+        _scores: Scores,
+        grid: (usize, usize),
+        _anchors_before: usize,
+    ) -> Level {
         let view = |output, values| View {
             output,
             offset: 0,
-            cell: ANCHORS * values,
+            cell: level.anchors * values,
             anchor: values,
             channel: 1,
         };
         Level {
             stride: level.stride,
             grid,
-            anchors: ANCHORS,
+            anchors: level.anchors,
             score: view(level.scores, 1),
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
@@ -99,14 +107,37 @@ impl Family for Scrfd {
 }
 
 fn by_structure(network: &Network) -> Option<Recognised> {
-    let classify = |outputs: &[LevelOutput]| {
-        let of = |sigmoid, values| {
-            only(outputs, |output| output.sigmoid == sigmoid && output.channels == ANCHORS * values)
-        };
-        Some([Some(of(true, 1)?), None, Some(of(false, BOX_VALUES)?), of(false, LANDMARK_VALUES)])
+    let with = |activation: Option<Activation>| {
+        LAYOUTS.into_iter().find_map(|(strides, anchors)| {
+            let classify = |outputs: &[LevelOutput]| {
+                let of = |activation, values| {
+                    only(outputs, |branch| {
+                        branch.channels_last
+                            && branch.activation == activation
+                            && branch.channels == anchors * values
+                    })
+                };
+                Some(Kinds {
+                    anchors,
+                    scores: of(activation, 1)?,
+                    objectness: None,
+                    boxes: of(None, BOX_VALUES)?,
+                    landmarks: of(None, LANDMARK_VALUES),
+                })
+            };
+            let (outputs, levels) = levels_of_outputs(network, &[], classify)?;
+            levels.iter().map(|level| level.stride).eq(strides.iter().copied()).then_some(
+                Recognised {
+                    family: &Scrfd,
+                    outputs,
+                    scores: Scores::Logits,
+                    missing: activation.is_none().then_some(Activation::Sigmoid),
+                    levels,
+                },
+            )
+        })
     };
-    let (outputs, levels) = levels_of_outputs(network, classify)?;
-    Some(Recognised { family: &Scrfd, outputs, levels })
+    with(Some(Activation::Sigmoid)).or_else(|| with(None))
 }
 
 #[cfg(test)]
@@ -135,13 +166,14 @@ mod tests {
     fn each_level_has_its_own_outputs() {
         let level = RecognisedLevel {
             stride: 8,
+            anchors: 2,
             scores: 3,
             objectness: None,
             boxes: 4,
             landmarks: Some(5),
             convolutions: None,
         };
-        let level = Scrfd.level(&level, (7, 4), 99);
+        let level = Scrfd.level(&level, Scores::Logits, (7, 4), 99);
         let view = |output, values| View {
             output,
             offset: 0,

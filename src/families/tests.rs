@@ -3,14 +3,13 @@
 //! Which networks are recognised, and what of them.
 
 use super::{
-    family::{HeadConvolutions, Network, RawScores, Recognised},
+    family::{Activation, HeadConvolutions, Network, Order, Recognised, Scores, Unusable},
     recognise,
 };
 use crate::{
     model::tests::network::{Network as Build, value},
     onnx::{
-        graph::Graph,
-        messages::{AttributeProto, GraphProto, NodeProto, TensorProto},
+        messages::{AttributeProto, GraphProto, NodeProto},
         tests::node,
     },
 };
@@ -20,7 +19,7 @@ fn graph(build: &Build) -> GraphProto {
 }
 
 fn recognised_at(graph: &GraphProto, size: Option<(u32, u32)>) -> Option<Recognised> {
-    let network = Network { proto: graph, graph: Graph::new(graph), input: "image", size };
+    let network = Network::new(graph, "image", size);
     recognise(&network).unwrap()
 }
 
@@ -49,6 +48,10 @@ fn traced(recognised: &Recognised) -> bool {
     recognised.levels.iter().all(|level| level.convolutions.is_some())
 }
 
+fn is_traced(graph: &GraphProto) -> bool {
+    recognised(graph).is_some_and(|found| traced(&found))
+}
+
 #[test]
 fn the_convolutions_behind_pytorch_outputs_are_found() {
     let graph = graph(&Build::default());
@@ -67,7 +70,7 @@ fn the_convolutions_behind_pytorch_outputs_are_found() {
 fn the_convolutions_behind_insightface_outputs_are_found() {
     let graph = graph(&Build { insightface: true, ..Build::default() });
     let found = recognised(&graph).unwrap();
-    assert_eq!(strides(&found), [32, 16, 8]);
+    assert_eq!(strides(&found), [8, 16, 32]);
     for (index, level) in found.levels.iter().enumerate() {
         let first = 3 * index;
         let outputs = (level.scores, level.boxes, level.landmarks);
@@ -82,10 +85,58 @@ fn the_convolutions_behind_insightface_outputs_are_found() {
 }
 
 #[test]
-fn raw_scores_are_told_from_other_networks() {
-    let graph = graph(&Build { softmax: false, ..Build::default() });
-    let network = Network { proto: &graph, graph: Graph::new(&graph), input: "image", size: None };
-    assert_eq!(recognise(&network).err(), Some(RawScores));
+fn scores_may_be_raw_or_behind_softmax_or_sigmoid() {
+    let pairs = Scores::Pairs(Order::ByAnchor);
+    let found = |graph: &GraphProto| {
+        let found = recognised(graph).filter(traced).unwrap();
+        (found.scores, found.missing)
+    };
+    assert_eq!(found(&graph(&Build::default())), (pairs, None));
+    let raw = graph(&Build { softmax: false, ..Build::default() });
+    assert_eq!(found(&raw), (pairs, Some(Activation::Softmax)));
+    let mut sigmoid = graph(&Build::default());
+    let node = maker(&mut sigmoid, "conf");
+    (node.op_type, node.attribute) = (Some("Sigmoid".into()), Vec::new());
+    assert_eq!(found(&sigmoid), (Scores::Faces(Order::ByAnchor), None));
+    // One number an anchor.
+    for (mut single, missing) in [(sigmoid, None), (raw, Some(Activation::Sigmoid))] {
+        for stride in [8, 16, 32] {
+            let weights = maker(&mut single, &format!("scores{stride}")).input[1].clone();
+            let tensor = single.initializer.iter_mut().find(|tensor| tensor.name() == weights);
+            tensor.unwrap().dims[0] = 2;
+        }
+        assert_eq!(found(&single), (Scores::Logits, missing));
+    }
+}
+
+/// Three anchors at stride 8 and two at 16, as Slim has; but also two at 32.
+#[test]
+fn anchors_are_those_of_a_published_network() {
+    let set = |graph: &mut GraphProto, head: &str, stride: u32, channels: i64| {
+        let weights = maker(graph, &format!("{head}{stride}")).input[1].clone();
+        let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name() == weights);
+        tensor.unwrap().dims[0] = channels;
+    };
+    let with = |anchors: [i64; 3]| {
+        let mut graph = graph(&Build::default());
+        for (stride, anchors) in [8, 16, 32].into_iter().zip(anchors) {
+            for (head, values) in [("scores", 2), ("boxes", 4), ("landmarks", 10)] {
+                set(&mut graph, head, stride, values * anchors);
+            }
+        }
+        let network = Network::new(&graph, "image", None);
+        recognise(&network).map(|found| found.map(|found| found.family.name()))
+    };
+    assert_eq!(with([2, 2, 2]), Ok(Some("RetinaFace (PyTorch)")));
+    assert_eq!(with([3, 2, 2]), Ok(Some("Slim or RFB (PyTorch)")));
+    let found = "3 at stride 8, 3 at stride 16, 3 at stride 32".to_owned();
+    match with([3, 3, 3]) {
+        Err(Unusable::OtherAnchors { found: message, expected, .. }) => {
+            assert_eq!(message, found);
+            assert!(expected.contains("2 at stride 32, or 3 at stride 8"), "{expected}");
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 /// Along an axis that is not an anchor's scores it is something else.
@@ -136,11 +187,11 @@ fn softmax_may_come_before_the_levels_are_joined() {
     let position = graph.node.iter().position(|node| node.output[0] == "conf").unwrap();
     let mut before = graph.clone();
     before.node.splice(position..=position, parts.iter().cloned().chain([concat]));
-    assert!(traced(&recognised(&before).unwrap()));
+    assert!(is_traced(&before));
 
     graph.node[index] = both;
     graph.node.splice(index..index, parts);
-    assert!(!traced(&recognised(&graph).unwrap()), "recognised by its outputs only");
+    assert!(!is_traced(&graph), "recognised by its outputs only");
 }
 
 #[test]
@@ -150,7 +201,7 @@ fn levels_are_joined_along_the_anchors() {
         for name in ["loc", "landms"] {
             maker(&mut graph, name).attribute = vec![AttributeProto::new_int("axis", axis)];
         }
-        assert_eq!(traced(&recognised(&graph).unwrap()), found, "axis {axis}");
+        assert_eq!(is_traced(&graph), found, "axis {axis}");
     }
 }
 
@@ -159,16 +210,16 @@ fn outputs_that_disagree_are_not_traced() {
     // A level less of the boxes than of the scores.
     let mut fewer = graph(&Build::default());
     maker(&mut fewer, "loc").input.pop();
-    assert!(!traced(&recognised(&fewer).unwrap()));
+    assert!(!is_traced(&fewer));
     // Less of the landmarks.
     let mut fewer = graph(&Build::default());
     maker(&mut fewer, "landms").input.pop();
-    assert!(!traced(&recognised(&fewer).unwrap()));
+    assert!(!is_traced(&fewer));
     // The levels of the boxes, and of the landmarks, in another order.
     for name in ["loc", "landms"] {
         let mut swapped = graph(&Build::default());
         maker(&mut swapped, name).input.swap(0, 1);
-        assert!(!traced(&recognised(&swapped).unwrap()), "{name}");
+        assert!(!is_traced(&swapped), "{name}");
     }
     // One level twice.
     let mut twice = graph(&Build::default());
@@ -179,66 +230,23 @@ fn outputs_that_disagree_are_not_traced() {
     let scores = maker(&mut twice, "conf").input[0].clone();
     let concat = maker(&mut twice, &scores);
     concat.input[1] = concat.input[0].clone();
-    assert!(!traced(&recognised(&twice).unwrap()));
-}
-
-/// Of one stride each; more than eight are refused.
-#[test]
-fn the_number_of_levels_is_limited() {
-    let convolutions = |count: usize| {
-        let mut graph = GraphProto { initializer: Vec::new(), ..GraphProto::default() };
-        let weights = |name: &str, channels: i64| TensorProto {
-            name: Some(name.into()),
-            dims: vec![channels, 1, 1, 1],
-            ..TensorProto::default()
-        };
-        graph.initializer = vec![weights("w4", 4), weights("w8", 8)];
-        let mut parts = [Vec::new(), Vec::new()];
-        let mut before = "image".to_owned();
-        for level in 0..count {
-            let features = format!("features{level}");
-            let halved = AttributeProto::new_ints("strides", &[2, 2]);
-            let pool = node("MaxPool", &[&before], &features);
-            graph.node.push(NodeProto { attribute: vec![halved], ..pool });
-            for (head, parts) in parts.iter_mut().enumerate() {
-                let name = |step: &str| format!("{step}{head}_{level}");
-                let (convolution, last) = (name("conv"), name("last"));
-                graph.node.push(node("Conv", &[&features, ["w4", "w8"][head]], &convolution));
-                let order = AttributeProto::new_ints("perm", &[0, 2, 3, 1]);
-                let transpose = node("Transpose", &[&convolution], &last);
-                graph.node.push(NodeProto { attribute: vec![order], ..transpose });
-                parts.push(last);
-            }
-            before = features;
-        }
-        for (parts, name) in parts.iter().zip(["all", "boxes"]) {
-            let parts: Vec<_> = parts.iter().map(String::as_str).collect();
-            let axis = AttributeProto::new_int("axis", 1);
-            graph.node.push(NodeProto { attribute: vec![axis], ..node("Concat", &parts, name) });
-        }
-        graph.node.push(node("Softmax", &["all"], "scores"));
-        graph.output = vec![value("scores", &[1, -1, 2]), value("boxes", &[1, -1, 4])];
-        recognised(&graph).map(|found| strides(&found))
-    };
-    assert_eq!(convolutions(1), Some(vec![2]));
-    assert_eq!(convolutions(8), Some(vec![2, 4, 8, 16, 32, 64, 128, 256]));
-    assert_eq!(convolutions(9), None);
+    assert!(!is_traced(&twice));
 }
 
 #[test]
 fn a_convolution_with_other_channels_is_no_head() {
     let mut graph = graph(&Build::default());
-    // Boxes of a level with three values an anchor.
+    // Boxes of a level with three values an anchor: what is left is the outputs' shapes.
     let weights = maker(&mut graph, "boxes16").input[1].clone();
     let tensor = graph.initializer.iter_mut().find(|tensor| tensor.name() == weights).unwrap();
     tensor.dims[0] = 6;
-    assert!(!traced(&recognised(&graph).unwrap()));
+    assert!(!is_traced(&graph));
 
     let mut insightface = self::graph(&Build { insightface: true, ..Build::default() });
     let weights = maker(&mut insightface, "boxes16").input[1].clone();
     let tensor = insightface.initializer.iter_mut().find(|tensor| tensor.name() == weights);
     tensor.unwrap().dims[0] = 6;
-    let found = recognised(&insightface).unwrap();
+    let found = recognised(&insightface).expect("by its names");
     let without = found.levels.iter().filter(|level| level.convolutions.is_none());
     assert_eq!(without.map(|level| level.stride).collect::<Vec<_>>(), [16]);
 }
@@ -249,7 +257,7 @@ fn other_transpositions_are_not_followed() {
     for node in graph.node.iter_mut().filter(|node| node.op() == "Transpose") {
         node.attribute = vec![AttributeProto::new_ints("perm", &[0, 3, 2, 1])];
     }
-    assert!(!traced(&recognised(&graph).unwrap()));
+    assert!(!is_traced(&graph));
 }
 
 /// A level of a stride that differs across and down is none.
@@ -259,7 +267,7 @@ fn strides_are_the_same_across_and_down() {
     let first = graph.node.iter_mut().find(|node| node.op() == "Conv").unwrap();
     first.attribute.retain(|attribute| attribute.name() != "strides");
     first.attribute.push(AttributeProto::new_ints("strides", &[2, 4]));
-    assert!(!traced(&recognised(&graph).unwrap()));
+    assert!(!is_traced(&graph));
 }
 
 /// InsightFace's networks of these strides, with nothing behind their outputs.
@@ -282,33 +290,61 @@ fn insightface_is_recognised_by_names() {
     };
     let name = "RetinaFace (InsightFace)";
     assert_eq!(found(&["32", "16"]), Some((name, vec![32, 16])));
-    assert_eq!(found(&["1"]), Some((name, vec![1])));
-    assert_eq!(found(&["0"]), None, "no stride");
-    assert_eq!(found(&["8", "x"]), None, "no number");
-    let eight = ["1", "2", "3", "4", "5", "6", "7", "8"];
-    assert_eq!(found(&eight), Some((name, (1..=8).collect())));
-    assert_eq!(found(&[&eight[..], &["9"]].concat()), None, "more than any network has");
+    assert_eq!(found(&["16_output"]), Some((name, vec![16])), "converters put something behind");
+    assert_eq!(found(&["1"]), None, "no stride of theirs");
+    assert_eq!(found(&["8", "x"]), Some((name, vec![8])), "no number");
+    assert_eq!(found(&["8", "16", "32", "8a"]), None, "one level too many");
     // 08 and 8 are one stride.
     assert_eq!(found(&["8", "08"]), None);
 
     let [scores, boxes] = level("8");
     assert!(recognised(&named(&[&scores])).is_none(), "no boxes");
     assert!(recognised(&named(&[&boxes])).is_none(), "no scores");
-    // What comes besides is not needed.
-    let landmarks = "face_rpn_landmark_pred_stride8";
+    // What comes besides is not needed; something may come before.
+    let landmarks = "net/face_rpn_landmark_pred_stride8";
     let found = recognised(&named(&[landmarks, &boxes, "other", &scores])).unwrap();
     assert_eq!(found.outputs, [scores.as_str(), &boxes, landmarks]);
     let [level] = found.levels.as_slice() else { panic!("one level") };
     assert_eq!((level.scores, level.boxes, level.landmarks), (0, 1, Some(2)));
 }
 
-/// Outputs `[1, anchors, values]` with nothing behind them.
+/// Outputs `[1, anchors, values]` of reshaped convolutions.
 fn shaped(outputs: &[(&str, i64, i64)]) -> GraphProto {
+    let make = |&(name, ..): &(&str, i64, i64)| {
+        let convolution = format!("convolution {name}");
+        [
+            node("Conv", &["image", "weights"], &convolution),
+            node("Reshape", &[&convolution, "shape"], name),
+        ]
+    };
     GraphProto {
-        node: vec![node("Anything", &["image"], outputs[0].0)],
+        node: outputs.iter().flat_map(make).collect(),
         output: outputs.iter().map(|&(name, count, last)| value(name, &[1, count, last])).collect(),
         ..GraphProto::default()
     }
+}
+
+#[test]
+fn boxes_that_are_computed_in_the_graph_are_refused() {
+    let graph = shaped(&[("a", -1, 4), ("b", -1, 10), ("c", -1, 2)]);
+    let found = |output: &str, op: &str| {
+        let mut graph = graph.clone();
+        maker(&mut graph, output).op_type = Some(op.into());
+        let network = Network::new(&graph, "image", None);
+        recognise(&network).map(|found| found.map(|found| found.missing))
+    };
+    let decoded = Err(Unusable::Decoded("RetinaFace (PyTorch)"));
+    assert_eq!(found("a", "Exp"), decoded);
+    assert_eq!(found("a", "Mul"), decoded);
+    assert_eq!(found("b", "Add"), decoded);
+    assert_eq!(found("a", "Transpose"), Ok(Some(Some(Activation::Softmax))), "rearranged");
+    assert_eq!(found("c", "Softmax"), Ok(Some(None)));
+    assert_eq!(found("a", "Softmax"), Ok(None), "boxes are no probabilities");
+    assert_eq!(found("a", "Anything"), Ok(None));
+    // An input that no convolution has seen.
+    let mut bare = graph.clone();
+    maker(&mut bare, "a").input[0] = "image".into();
+    assert_eq!(recognised(&bare).map(|found| found.outputs), None);
 }
 
 #[test]

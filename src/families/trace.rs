@@ -2,10 +2,12 @@
 
 //! From a network's output back to the convolution that makes its numbers.
 
-use super::family::{HeadConvolutions, MAX_LEVELS, Network, RecognisedLevel};
+use std::collections::HashSet;
+
+use super::family::{Activation, HeadConvolutions, MAX_LEVELS, Network, RecognisedLevel};
 use crate::onnx::{
     graph::{Graph, MAX_STEPS},
-    messages::{NodeProto, ValueInfoProto},
+    messages::{DataType, NodeProto, ValueInfoProto},
 };
 
 /// The convolution behind a value, and what lies between.
@@ -15,28 +17,37 @@ pub struct Branch {
     pub convolution: usize,
     /// Its output channels.
     pub channels: usize,
-    pub softmax: bool,
+    pub activation: Option<Activation>,
     /// Whether channels were moved last.
     pub channels_last: bool,
 }
 
-/// Follows a value back over operators that only rearrange numbers, and softmax along one of
-/// `axes`, to the convolution that made them.
+/// Follows a value back over operators that only rearrange numbers, and a sigmoid or a softmax along
+/// one of `axes`, to the convolution that made them.
 pub fn branch<'a>(graph: &Graph<'a>, mut value: &'a str, axes: &[i64]) -> Option<Branch> {
-    let (mut softmax, mut channels_last) = (false, false);
+    let (mut activation, mut channels_last) = (None, false);
     for _ in 0..MAX_STEPS {
         let index = graph.origin(value)?;
         let node = &graph.nodes[index];
         match node.op() {
             "Conv" => {
                 let channels = out_channels(graph, index)?;
-                return Some(Branch { convolution: index, channels, softmax, channels_last });
+                return Some(Branch { convolution: index, channels, activation, channels_last });
             }
-            "Softmax" if !softmax && axes.contains(&softmax_axis(node)) => softmax = true,
-            "Transpose" if !channels_last && node.ints("perm") == [0, 2, 3, 1] => {
+            "Softmax" if activation.is_none() && axes.contains(&softmax_axis(node)) => {
+                activation = Some(Activation::Softmax);
+            }
+            "Sigmoid" if activation.is_none() => activation = Some(Activation::Sigmoid),
+            // With the batch in front, without it, and with it behind.
+            "Transpose"
+                if !channels_last
+                    && matches!(node.ints("perm"), [0, 2, 3, 1] | [1, 2, 0] | [2, 3, 0, 1]) =>
+            {
                 channels_last = true;
             }
-            "Reshape" | "Flatten" => {}
+            "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {}
+            "Cast" if to_float(node) => {}
+            "Gather" if takes_first(graph, node) => {}
             _ => return None,
         }
         value = node.input.first()?;
@@ -49,57 +60,116 @@ pub fn softmax_axis(node: &NodeProto) -> i64 {
     node.int("axis").unwrap_or(-1)
 }
 
+fn to_float(node: &NodeProto) -> bool {
+    const FLOATS: [DataType; 3] = [DataType::Float, DataType::Float16, DataType::Double];
+    node.int("to").is_some_and(|to| FLOATS.iter().any(|&float| i64::from(float as i32) == to))
+}
+
+/// Whether a `Gather` leaves out the batch.
+fn takes_first<'a>(graph: &Graph<'a>, node: &'a NodeProto) -> bool {
+    let indices = node.input.get(1).and_then(|value| graph.constant(value)?.integers());
+    node.int("axis").unwrap_or(0) == 0 && indices.is_some_and(|indices| indices == [0])
+}
+
 fn out_channels(graph: &Graph, convolution: usize) -> Option<usize> {
     let weights = graph.constant(graph.nodes[convolution].input.get(1)?)?;
     usize::try_from(*weights.dims.first()?).ok()
 }
 
-/// An output of one level that was followed back to its convolution: channels last, perhaps behind a
-/// sigmoid.
-#[derive(Clone, Copy, Debug)]
-pub struct LevelOutput<'a> {
-    pub name: &'a str,
-    pub sigmoid: bool,
-    pub channels: usize,
-    pub stride: u32,
-    pub convolution: usize,
+/// What happens to numbers between convolutions and an output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// They are rearranged, and perhaps become probabilities.
+    Rearranged(Option<Activation>),
+    /// Something is computed of them.
+    Computed,
+    /// Operators are met that nothing is known of.
+    Unknown,
 }
 
-impl<'a> LevelOutput<'a> {
-    fn new(network: &'a Network, name: &'a str) -> Option<Self> {
-        let graph = &network.graph;
-        let last = &graph.nodes[graph.origin(name)?];
-        let sigmoid = last.op() == "Sigmoid";
-        let value = if sigmoid { last.input.first()? } else { name };
-        let Branch { convolution, channels, .. } =
-            branch(graph, value, &[]).filter(|branch| branch.channels_last)?;
-        let output = graph.nodes[convolution].output.first()?;
-        let (across, down) = *graph.strides(network.input).get(output.as_str())?;
-        let stride = u32::try_from(across).ok().filter(|_| across == down)?;
-        Some(Self { name, sigmoid, channels, stride, convolution })
+impl Way {
+    /// The way to the output of this name.
+    pub fn to<'a>(graph: &Graph<'a>, output: &'a str) -> Self {
+        let mut activation = None;
+        let (mut open, mut seen) = (vec![output], HashSet::new());
+        let mut reached = false;
+        while let Some(value) = open.pop() {
+            let Some(index) = graph.origin(value) else { return Self::Unknown };
+            if !seen.insert(index) {
+                continue;
+            }
+            let node = &graph.nodes[index];
+            match node.op() {
+                "Conv" | "ConvTranspose" | "Gemm" | "MatMul" => {
+                    reached = true;
+                    continue;
+                }
+                "Softmax" => activation = Some(Activation::Softmax),
+                "Sigmoid" => activation = Some(Activation::Sigmoid),
+                "Concat" => {
+                    open.extend(node.input.iter().map(String::as_str));
+                    continue;
+                }
+                "Cast" | "DequantizeLinear" | "Flatten" | "Gather" | "Identity"
+                | "QuantizeLinear" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose"
+                | "Unsqueeze" => {}
+                "Add" | "Clip" | "Div" | "Exp" | "Max" | "Min" | "Mul" | "Neg" | "Pow" | "Sub" => {
+                    return Self::Computed;
+                }
+                _ => return Self::Unknown,
+            }
+            open.extend(node.input.first().map(String::as_str));
+        }
+        if reached { Self::Rearranged(activation) } else { Self::Unknown }
     }
 }
 
+/// An output of one level that was followed back to its convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct LevelOutput<'a> {
+    pub name: &'a str,
+    pub stride: u32,
+    pub branch: Branch,
+}
+
+impl<'a> LevelOutput<'a> {
+    /// `axes`: of a softmax.
+    fn new(network: &'a Network, name: &'a str, axes: &[i64]) -> Option<Self> {
+        let branch = branch(&network.graph, name, axes)?;
+        Some(Self { name, stride: network.stride(branch.convolution)?, branch })
+    }
+}
+
+/// Which of a level's outputs are its scores, objectness, boxes and landmarks, and its anchors.
+pub struct Kinds {
+    pub anchors: usize,
+    pub scores: usize,
+    pub objectness: Option<usize>,
+    pub boxes: usize,
+    pub landmarks: Option<usize>,
+}
+
 /// The only one of a level's outputs that is like this.
-pub fn only(outputs: &[LevelOutput], is_it: impl Fn(&LevelOutput) -> bool) -> Option<usize> {
-    let mut found = (0..outputs.len()).filter(|&index| is_it(&outputs[index]));
+pub fn only(outputs: &[LevelOutput], is_it: impl Fn(&Branch) -> bool) -> Option<usize> {
+    let mut found = (0..outputs.len()).filter(|&index| is_it(&outputs[index].branch));
     let first = found.next();
     first.filter(|_| found.next().is_none())
 }
 
 /// The outputs and levels of a network whose every output is of one level. `classify` gets those of a
-/// level, in the network's order, and says which of them are its scores, objectness, boxes and
-/// landmarks. None if an output is left over: a network with more to say is another.
+/// level, in the network's order. None if an output is left over: a network with more to say is
+/// another.
 pub fn levels_of_outputs(
     network: &Network,
-    classify: impl Fn(&[LevelOutput<'_>]) -> Option<[Option<usize>; 4]>,
+    axes: &[i64],
+    classify: impl Fn(&[LevelOutput<'_>]) -> Option<Kinds>,
 ) -> Option<(Vec<String>, Vec<RecognisedLevel>)> {
     let names = network.proto.output.iter().map(ValueInfoProto::name);
     if names.len() > 4 * MAX_LEVELS {
         return None;
     }
     let traced: Vec<_> =
-        names.map(|name| LevelOutput::new(network, name)).collect::<Option<_>>()?;
+        names.map(|name| LevelOutput::new(network, name, axes)).collect::<Option<_>>()?;
     let mut strides: Vec<u32> = traced.iter().map(|output| output.stride).collect();
     strides.sort_unstable();
     strides.dedup();
@@ -108,28 +178,30 @@ pub fn levels_of_outputs(
         let level: Vec<_> =
             traced.iter().copied().filter(|output| output.stride == stride).collect();
         let kinds = classify(&level)?;
-        if kinds.iter().flatten().count() != level.len() {
+        let known =
+            2 + usize::from(kinds.objectness.is_some()) + usize::from(kinds.landmarks.is_some());
+        if known != level.len() {
             return None;
         }
-        let [scores, objectness, boxes, landmarks] =
-            kinds.map(|index| index.map(|index| level[index]));
-        let (scores, boxes) = (scores?, boxes?);
-        let mut place = |output: LevelOutput| {
-            outputs.push(output.name.to_owned());
+        let convolution = |index: usize| level[index].branch.convolution;
+        let convolutions = HeadConvolutions {
+            scores: convolution(kinds.scores),
+            objectness: kinds.objectness.map(convolution),
+            boxes: convolution(kinds.boxes),
+            landmarks: kinds.landmarks.map(convolution),
+        };
+        let mut place = |index: usize| {
+            outputs.push(level[index].name.to_owned());
             outputs.len() - 1
         };
         levels.push(RecognisedLevel {
             stride,
-            scores: place(scores),
-            objectness: objectness.map(&mut place),
-            boxes: place(boxes),
-            landmarks: landmarks.map(&mut place),
-            convolutions: Some(HeadConvolutions {
-                scores: scores.convolution,
-                objectness: objectness.map(|output| output.convolution),
-                boxes: boxes.convolution,
-                landmarks: landmarks.map(|output| output.convolution),
-            }),
+            anchors: kinds.anchors,
+            scores: place(kinds.scores),
+            objectness: kinds.objectness.map(&mut place),
+            boxes: place(kinds.boxes),
+            landmarks: kinds.landmarks.map(&mut place),
+            convolutions: Some(convolutions),
         });
     }
     (!levels.is_empty() && levels.len() <= MAX_LEVELS).then_some((outputs, levels))

@@ -5,9 +5,9 @@
 //! and key points, in units of its stride.
 
 use super::{
-    family::{Family, Network, RawScores, Recognised, RecognisedLevel, Scores, points},
+    family::{Activation, Family, Network, Recognised, RecognisedLevel, Scores, Unusable, points},
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
-    trace::{LevelOutput, levels_of_outputs, only},
+    trace::{Branch, Kinds, LevelOutput, levels_of_outputs, only},
 };
 use crate::{
     face::Landmarks,
@@ -29,22 +29,22 @@ impl Family for YuNet {
         "YuNet"
     }
 
+    fn nick(&self) -> &'static str {
+        "yunet"
+    }
+
+    fn expects(&self) -> &'static str {
+        "for each of the strides 8, 16 and 32 outputs [1, cells, 1] twice, [1, cells, 4] and [1, cells, 10] for classes, objectness, boxes and landmarks"
+    }
+
     /// By the structure behind the outputs, whatever their names and order.
-    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, RawScores> {
+    fn recognise(&self, network: &Network) -> Result<Option<Recognised>, Unusable> {
         Ok(by_structure(network))
     }
 
     /// `blobFromImage(pad_image)` of face_detect.cpp, which pads with black.
     fn normalisation(&self) -> Normalisation {
         Normalisation::NONE
-    }
-
-    fn anchors(&self) -> usize {
-        1
-    }
-
-    fn scores(&self) -> Scores {
-        Scores::Logits
     }
 
     /// The published files say 640×640, and compute every shape from the input's.
@@ -63,7 +63,13 @@ impl Family for YuNet {
     }
 
     /// Outputs of their own; values of a cell side by side.
-    fn level(&self, level: &RecognisedLevel, grid: (usize, usize), _cells_before: usize) -> Level {
+    fn level(
+        &self,
+        level: &RecognisedLevel,
+        _scores: Scores,
+        grid: (usize, usize),
+        _anchors_before: usize,
+    ) -> Level {
         let view =
             |output, values| View { output, offset: 0, cell: values, anchor: values, channel: 1 };
         Level {
@@ -91,16 +97,34 @@ impl Family for YuNet {
 }
 
 fn by_structure(network: &Network) -> Option<Recognised> {
-    let classify = |outputs: &[LevelOutput]| {
-        let of = |values| only(outputs, |output| !output.sigmoid && output.channels == values);
-        // Class and objectness: which is which does not matter, as they are multiplied.
-        let scores = |output: &LevelOutput| output.sigmoid && output.channels == 1;
-        let first = outputs.iter().position(scores)?;
-        let second = first + 1 + outputs[first + 1..].iter().position(scores)?;
-        Some([Some(first), Some(second), Some(of(BOX_VALUES)?), of(LANDMARK_VALUES)])
+    let with = |activation: Option<Activation>| {
+        let classify = |outputs: &[LevelOutput]| {
+            let is = |branch: &Branch, activation, channels| {
+                branch.channels_last
+                    && branch.activation == activation
+                    && branch.channels == channels
+            };
+            // Class and objectness: which is which does not matter, as they are multiplied.
+            let mut scores =
+                (0..outputs.len()).filter(|&index| is(&outputs[index].branch, activation, 1));
+            Some(Kinds {
+                anchors: 1,
+                scores: scores.next()?,
+                objectness: Some(scores.next()?),
+                boxes: only(outputs, |branch| is(branch, None, BOX_VALUES))?,
+                landmarks: only(outputs, |branch| is(branch, None, LANDMARK_VALUES)),
+            })
+        };
+        let (outputs, levels) = levels_of_outputs(network, &[], classify)?;
+        Some(Recognised {
+            family: &YuNet,
+            outputs,
+            scores: Scores::Logits,
+            missing: activation.is_none().then_some(Activation::Sigmoid),
+            levels,
+        })
     };
-    let (outputs, levels) = levels_of_outputs(network, classify)?;
-    Some(Recognised { family: &YuNet, outputs, levels })
+    with(Some(Activation::Sigmoid)).or_else(|| with(None))
 }
 
 #[cfg(test)]

@@ -16,21 +16,27 @@ use crate::{
     families::{
         self,
         family::{
-            Family, HeadConvolutions, Network, RawScores, Recognised, RecognisedLevel, Scores,
+            Activation, Family, HeadConvolutions, Network, Recognised, RecognisedLevel, Scores,
+            Unusable,
         },
         heads::{Heads, Score},
+        input,
         level::{BOX_VALUES, LANDMARK_VALUES, Level, cells},
+        resembles::resembles,
     },
     onnx::{
         accessors::printable,
         graph::Graph,
         memory,
-        messages::{DataType, GraphProto, ModelProto, ValueInfoProto},
-        passes::specialise::{self, Channels, Head, Part, Wanted},
+        messages::{AttributeProto, DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto},
+        passes::{
+            fold::fold_factors,
+            specialise::{self, Channels, Head, Part, Wanted},
+        },
         shapes::Shapes,
         validate::{Invalid, validate},
     },
-    preprocess::{Form, InputSizes, Normalisation},
+    preprocess::{ChannelOrder, Form, InputSizes, Normalisation},
 };
 
 pub use file::{FileError, read};
@@ -59,16 +65,13 @@ pub enum ModelError {
          its inputs are {0}."
     )]
     Input(String),
+    #[error("The network is {0}.")]
+    Unusable(#[from] Unusable),
     #[error(
-        "The network gives raw scores, as networks exported for training do: export it with the \
-         softmax that its scores need."
+        "The network is {resembles}: it has the inputs {inputs} and the outputs {outputs}. Expected \
+         was {expected}."
     )]
-    RawScores,
-    #[error(
-        "The network is not a RetinaFace network: it has the inputs {inputs} and the outputs \
-         {outputs}, where boxes, scores and landmarks of two anchors a cell were expected."
-    )]
-    NotRetinaFace { inputs: String, outputs: String },
+    Unknown { resembles: String, inputs: String, outputs: String, expected: String },
 }
 
 /// No network has an input of more pixels a side: keeps the arithmetic of grids within bounds.
@@ -115,76 +118,115 @@ pub struct Specialised {
     pub heads: Heads,
 }
 
-/// A RetinaFace network.
+/// What is known of a network beyond its file.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Known {
+    /// `None`: to be recognised.
+    pub family: Option<&'static dyn Family>,
+    /// Of the input's planes; `None`: the family's.
+    pub order: Option<ChannelOrder>,
+    /// Subtracted from samples of 0 to 255, of the planes in their order; `None`: the family's.
+    pub mean: Option<[f32; 3]>,
+    /// What the difference is multiplied by; `None`: the family's.
+    pub scale: Option<f32>,
+}
+
+impl PartialEq for Known {
+    fn eq(&self, other: &Self) -> bool {
+        let nick = |known: &Self| known.family.map(|family| family.nick());
+        nick(self) == nick(other)
+            && (self.order, self.mean, self.scale) == (other.order, other.mean, other.scale)
+    }
+}
+
+/// A network that finds faces.
 pub struct Model {
     /// The file.
     bytes: Bytes,
-    /// What it says, but for sizes that it declares without need.
+    known: Known,
+    /// What it says, but for sizes that it declares without need, and with what its outputs lack.
     proto: ModelProto,
     /// That as a file.
     exported: Bytes,
     input: String,
     sizes: InputSizes,
     recognised: Recognised,
+    normalisation: Normalisation,
 }
 
 /// What elements of this process use.
 static SHARED: Mutex<Vec<Weak<Model>>> = Mutex::new(Vec::new());
 
 impl Model {
-    /// [`Self::parse`], unless somebody in this process uses the same network already.
-    pub fn shared(bytes: &[u8]) -> Result<Arc<Model>, ModelError> {
+    /// [`Self::new`], unless somebody in this process uses the same network already.
+    pub fn shared(bytes: &[u8], known: &Known) -> Result<Arc<Model>, ModelError> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.retain(|model| model.strong_count() > 0);
-        if let Some(model) = shared.iter().filter_map(Weak::upgrade).find(|m| m.bytes == bytes) {
+        let same = |model: &Arc<Model>| model.known == *known && model.bytes == bytes;
+        if let Some(model) = shared.iter().filter_map(Weak::upgrade).find(same) {
             return Ok(model);
         }
-        let model = Arc::new(Self::parse(bytes)?);
+        let model = Arc::new(Self::new(bytes, known)?);
         shared.push(Arc::downgrade(&model));
         Ok(model)
     }
 
     /// Reads an ONNX file and recognises the network in it.
     pub fn parse(bytes: &[u8]) -> Result<Model, ModelError> {
+        Self::new(bytes, &Known::default())
+    }
+
+    /// Reads an ONNX file of which something is known, and recognises the rest.
+    pub fn new(bytes: &[u8], known: &Known) -> Result<Model, ModelError> {
         if bytes.is_empty() {
             return Err(ModelError::Empty);
         }
         // Weights stay slices of this one copy, also where a rewritten network shares them.
         let bytes = Bytes::copy_from_slice(bytes);
         let mut proto = ModelProto::decode(bytes.clone())?;
-        let graph = match &proto.graph {
+        let graph = match &mut proto.graph {
             Some(graph) if !graph.node.is_empty() => graph,
             _ => return Err(ModelError::NoGraph),
         };
         if let Some(file) = external_weights(graph) {
             return Err(ModelError::ExternalWeights(file));
         }
+        let mut changed = fold_factors(graph);
         let (input, mut sizes) = image_input(graph)?;
         let fixed_size = sizes.width.zip(sizes.height);
-        let network =
-            Network { proto: graph, graph: Graph::new(graph), input: &input, size: fixed_size };
-        let recognised =
-            families::recognise(&network).map_err(|RawScores| ModelError::RawScores)?;
-        let recognised = recognised.ok_or_else(|| ModelError::NotRetinaFace {
-            inputs: describe(&inputs(graph)),
-            outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
-        })?;
-        let is_open =
-            recognised.family.opens_sizes() && is_open(&network.graph, &input, &recognised);
+        let network = Network::new(graph, &input, fixed_size);
+        let mut recognised = match known.family {
+            Some(family) => family.recognise(&network)?,
+            None => families::recognise(&network)?,
+        }
+        .ok_or_else(|| unknown(&network, known.family))?;
+        let family = recognised.family;
+        let normalisation = normalisation(&network, family, known);
+        let is_open = family.opens_sizes() && is_open(&network.graph, &input, &recognised);
         if is_open {
             sizes = InputSizes::ANY;
         }
-        sizes.multiple =
-            multiple(&network.graph, &input, &recognised).max(recognised.family.multiple());
+        sizes.multiple = multiple(&network.graph, &input, &recognised).max(family.multiple());
         let (width, height) =
             (sizes.width.unwrap_or(TYPICAL_SIZE.0), sizes.height.unwrap_or(TYPICAL_SIZE.1));
-        validate(&proto, &input, &[1, 3, height as usize, width as usize])?;
-        let mut exported = bytes.clone();
         if is_open && fixed_size.is_some() {
-            open_sizes(&mut proto, &input);
-            exported = proto.encode_to_vec().into();
+            open_sizes(graph, &input);
+            changed = true;
         }
-        Ok(Model { bytes, proto, exported, input, sizes, recognised })
+        if let Some(activation) = recognised.missing {
+            activate(graph, &mut recognised, activation);
+            changed = true;
+        }
+        validate(&proto, &input, &[1, 3, height as usize, width as usize])?;
+        let exported = if changed {
+            // From this version on, weights need not be listed among the inputs.
+            proto.ir_version = Some(proto.ir_version().max(4));
+            proto.encode_to_vec().into()
+        } else {
+            bytes.clone()
+        };
+        let known = *known;
+        Ok(Model { bytes, known, proto, exported, input, sizes, recognised, normalisation })
     }
 
     /// The name of the image input: float, `[1, 3, height, width]`.
@@ -229,21 +271,22 @@ impl Model {
 
     /// What the network, as exported or rewritten for planes, expects of its input.
     pub fn normalisation(&self) -> Normalisation {
-        self.family().normalisation()
+        self.normalisation
     }
 
     /// How to read the outputs of the network as exported, for an input of this size and its levels of
     /// these strides.
     pub fn heads(&self, width: u32, height: u32, strides: &[u32]) -> Heads {
-        let mut cells_before = 0;
+        let mut anchors_before = 0;
+        let scores = self.recognised.scores;
         let mut levels = Vec::with_capacity(self.recognised.levels.len());
         for level in &self.recognised.levels {
             let grid = grid((width, height), level.stride);
             // Levels that are not asked for are in the outputs all the same.
             if strides.contains(&level.stride) {
-                levels.push(self.family().level(level, grid, cells_before));
+                levels.push(self.family().level(level, scores, grid, anchors_before));
             }
-            cells_before += grid.0 * grid.1;
+            anchors_before += level.anchors * grid.0 * grid.1;
         }
         Heads { family: self.family(), score: Score::Probability, levels }
     }
@@ -261,7 +304,6 @@ impl Model {
         if !self.sizes.contain(input.size) {
             return Err(NotSpecialised::OtherSize);
         }
-        let anchors = self.family().anchors();
         let mut levels = Vec::new();
         let mut heads = Vec::new();
         let wanted = |level: &&RecognisedLevel| input.strides.contains(&level.stride);
@@ -269,7 +311,7 @@ impl Model {
             let grid = grid(input.size, level.stride);
             let convolutions = level.convolutions.ok_or(NotSpecialised::Untraced)?;
             let landmarks = convolutions.landmarks.is_some();
-            let merged = Level::merged(output, level.stride, grid, anchors, landmarks);
+            let merged = Level::merged(output, level.stride, grid, level.anchors, landmarks);
             levels.push(match convolutions.objectness {
                 Some(_) => merged.with_objectness(),
                 None => merged,
@@ -277,7 +319,7 @@ impl Model {
             heads.push(Head {
                 name: format!("stride{}", level.stride),
                 grid,
-                parts: self.parts(convolutions),
+                parts: self.parts(convolutions, level.anchors),
             });
         }
         let wanted = Wanted {
@@ -296,14 +338,14 @@ impl Model {
     }
 
     /// Scores, boxes, landmarks and objectness, in the order of [`Level::merged`].
-    fn parts(&self, convolutions: HeadConvolutions) -> Vec<Part> {
-        let anchors = self.family().anchors();
+    fn parts(&self, convolutions: HeadConvolutions, anchors: usize) -> Vec<Part> {
         let HeadConvolutions { scores, objectness, boxes, landmarks } = convolutions;
         let score = Part {
             convolution: scores,
-            channels: match self.family().scores() {
+            channels: match self.recognised.scores {
                 // The softmax of two is the sigmoid of their difference.
-                Scores::Pairs(pairs) => Channels::Differences(pairs),
+                Scores::Pairs(order) => Channels::Differences(order.channels(anchors)),
+                Scores::Faces(order) => Channels::Seconds(order.channels(anchors)),
                 Scores::Logits => Channels::All(anchors),
             },
         };
@@ -313,6 +355,70 @@ impl Model {
         let landmarks = landmarks.map(|landmarks| all(landmarks, LANDMARK_VALUES));
         let objectness = objectness.map(|objectness| all(objectness, 1));
         [score, boxes].into_iter().chain(landmarks).chain(objectness).collect()
+    }
+}
+
+/// Why a network is refused that is not of the family that it is said to be of, or of none.
+fn unknown(network: &Network, family: Option<&'static dyn Family>) -> ModelError {
+    let expected = match family {
+        Some(family) => format!("{}: {}", family.name(), family.expects()),
+        None => {
+            let each = |family: &&dyn Family| format!("{} ({})", family.name(), family.expects());
+            families::FAMILIES.iter().map(each).collect::<Vec<_>>().join("; or ")
+        }
+    };
+    let graph = network.proto;
+    ModelError::Unknown {
+        resembles: resembles(network),
+        inputs: describe(&inputs(graph)),
+        outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
+        expected,
+    }
+}
+
+/// What the network expects of its input: what is known, or else what its family was trained with, less
+/// what the network does itself.
+fn normalisation(network: &Network, family: &dyn Family, known: &Known) -> Normalisation {
+    let found = input::normalisation(network, family.normalisation());
+    let order = known.order.unwrap_or(found.order);
+    let mean = match (known.mean, order) {
+        (None, _) => found.mean,
+        (Some(mean), ChannelOrder::Bgr) => mean,
+        (Some([red, green, blue]), ChannelOrder::Rgb) => [blue, green, red],
+    };
+    // Families that pad with the mean do so with any.
+    let padding = if found.padding == found.mean { mean } else { found.padding };
+    Normalisation { mean, scale: known.scale.unwrap_or(found.scale), order, padding }
+}
+
+/// Adds to the graph what makes probabilities of scores.
+fn activate(graph: &mut GraphProto, recognised: &mut Recognised, activation: Activation) {
+    let scores = recognised.levels.iter().flat_map(|level| [Some(level.scores), level.objectness]);
+    let mut scores: Vec<_> = scores.flatten().collect();
+    scores.sort_unstable();
+    scores.dedup();
+    for index in scores {
+        let raw = recognised.outputs[index].clone();
+        let Some(output) = graph.output.iter_mut().find(|output| output.name() == raw) else {
+            continue;
+        };
+        let rank = output.tensor().map(|(_, dimensions)| dimensions.len());
+        // Before opset 11, axes were not counted from the end.
+        let last = rank.and_then(|rank| i64::try_from(rank).ok()).map_or(-1, |rank| rank - 1);
+        let name = format!("{raw}.probability");
+        output.name = Some(name.clone());
+        let (op, attribute) = match activation {
+            Activation::Softmax => ("Softmax", vec![AttributeProto::new_int("axis", last)]),
+            Activation::Sigmoid => ("Sigmoid", Vec::new()),
+        };
+        graph.node.push(NodeProto {
+            op_type: Some(op.to_owned()),
+            input: vec![raw],
+            output: vec![name.clone()],
+            attribute,
+            ..NodeProto::default()
+        });
+        recognised.outputs[index] = name;
     }
 }
 
@@ -363,8 +469,9 @@ fn is_open(graph: &Graph, input: &str, recognised: &Recognised) -> bool {
     const OTHER: (u32, u32) = (192, 128);
     let (width, height) = OTHER;
     let shapes = Shapes::new(graph, input, vec![1, 3, height as usize, width as usize]);
-    let level =
-        |level: &RecognisedLevel| recognised.family.level(level, grid(OTHER, level.stride), 0);
+    let level = |level: &RecognisedLevel| {
+        recognised.family.level(level, recognised.scores, grid(OTHER, level.stride), 0)
+    };
     let levels: Vec<_> = recognised.levels.iter().map(level).collect();
     recognised.outputs.iter().enumerate().all(|(index, name)| {
         let found = shapes.shape(name).map(|shape| shape.iter().product());
@@ -374,8 +481,7 @@ fn is_open(graph: &Graph, input: &str, recognised: &Recognised) -> bool {
 }
 
 /// Leaves the sizes of the input open, and so those of everything else.
-fn open_sizes(proto: &mut ModelProto, input: &str) {
-    let Some(graph) = &mut proto.graph else { return };
+fn open_sizes(graph: &mut GraphProto, input: &str) {
     for value in graph.input.iter_mut().filter(|value| value.name() == input) {
         value.open_dimensions(2..4);
     }

@@ -137,7 +137,7 @@ pub fn landmarks<O: Outputs + ?Sized>(
 mod tests {
     use super::*;
     use crate::{
-        families::{family::Family, level::Level, pytorch::PyTorch},
+        families::{family::Family, level::Level, pytorch::RETINAFACE},
         geometry::Point,
     };
 
@@ -150,7 +150,7 @@ mod tests {
             output[..2 * cells].fill(background);
             output
         });
-        (Heads { family: &PyTorch, score, levels }, outputs)
+        (Heads { family: &RETINAFACE, score, levels }, outputs)
     }
 
     fn found(heads: &Heads, outputs: &[Vec<f32>], threshold: f32) -> Vec<Candidate> {
@@ -189,13 +189,13 @@ mod tests {
         let scores = |threshold| {
             found(&heads, &outputs, threshold).iter().map(|c| c.score).collect::<Vec<_>>()
         };
-        assert_eq!(scores(0.881), []);
+        assert_eq!(scores(0.881), [0.0; 0]);
         let [score] = scores(0.8807)[..] else { panic!("one is over") };
         assert!((score - 0.880_797).abs() < 1e-5, "{score}");
         assert_eq!(scores(0.378).len(), 1);
         let [_, score] = scores(0.377)[..] else { panic!("both are over") };
         assert!((score - 0.377_541).abs() < 1e-5, "{score}");
-        assert_eq!(scores(1.0), []);
+        assert_eq!(scores(1.0), [0.0; 0]);
         assert_eq!(scores(0.0).len(), 84, "every anchor");
     }
 
@@ -218,7 +218,7 @@ mod tests {
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
         };
-        let heads = Heads { family: &PyTorch, score: Score::Probability, levels: vec![level] };
+        let heads = Heads { family: &RETINAFACE, score: Score::Probability, levels: vec![level] };
         let mut outputs = [vec![0.0; 24], vec![0.0; 48], vec![0.0; 120]];
         // Anchor 1 of cell 4, (1, 1): number 9 of all; its prior has the centre (12, 12), side 32.
         outputs[0][2 * 9 + 1] = 0.75;
@@ -244,7 +244,7 @@ mod tests {
             boxes: View { output: 1, offset: 0, cell: 4, anchor: 0, channel: 1 },
             ..Level::merged(0, 8, (3, 2), 1, false)
         };
-        let heads = Heads { family: &PyTorch, score: Score::Probability, levels: vec![level] };
+        let heads = Heads { family: &RETINAFACE, score: Score::Probability, levels: vec![level] };
         let mut outputs = [vec![0.0; 12], vec![0.0; 24]];
         outputs[0][2 * 4] = 0.9; // the background of cell 4
         outputs[0][2 * 5 + 1] = 0.8;
@@ -276,6 +276,6 @@ mod tests {
             outputs[0][80] = value;
             assert_eq!(found(&heads, &outputs, 0.5).len(), 83, "{value}");
         }
-        assert!(PyTorch.bounds(&heads.levels[0].cell(0, 0), [f32::NAN; 4]).x_min.is_nan());
+        assert!(RETINAFACE.bounds(&heads.levels[0].cell(0, 0), [f32::NAN; 4]).x_min.is_nan());
     }
 }

@@ -211,7 +211,7 @@ impl Detector {
 mod tests {
     use super::*;
     use crate::{
-        families::{family::Family, heads::Score, level::Level, pytorch::PyTorch},
+        families::{family::Family, heads::Score, level::Level, pytorch::RETINAFACE},
         frame::{Colour, Component, Plane, Window},
         geometry::Rect,
         orientation::Orientation,
@@ -229,7 +229,7 @@ mod tests {
     impl Stub {
         fn new(landmarks: bool) -> Self {
             let levels = vec![Level::merged(0, 8, (4, 2), 2, landmarks)];
-            let heads = Heads { family: &PyTorch, score: Score::Probability, levels };
+            let heads = Heads { family: &RETINAFACE, score: Score::Probability, levels };
             Self { heads, planes: vec![0.0; 3 * 32 * 16], output: vec![0.0; 30 * CELLS] }
         }
 
@@ -254,7 +254,7 @@ mod tests {
         }
 
         fn input(&mut self, _item: usize) -> Input<'_> {
-            Input::Planes(PyTorch.normalisation(), &mut self.planes)
+            Input::Planes(RETINAFACE.normalisation(), &mut self.planes)
         }
 
         fn run(&mut self) -> Result<(), EngineError> {

@@ -12,7 +12,10 @@ mod settings;
 mod stats;
 mod worker;
 
-pub use settings::{ExecutionProvider, Messages, Orientation, Precision, ScaleMethod, Strides};
+pub use settings::{
+    ChannelOrder, ExecutionProvider, Messages, ModelFamily, Orientation, Precision, ScaleMethod,
+    Strides,
+};
 
 glib::wrapper! {
     /// Detects faces in raw video; see `gst-inspect-1.0 retinafacedetect`.
@@ -23,8 +26,10 @@ glib::wrapper! {
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     #[cfg(feature = "doc")]
     for kind in [
+        ChannelOrder::static_type(),
         ExecutionProvider::static_type(),
         Messages::static_type(),
+        ModelFamily::static_type(),
         Orientation::static_type(),
         Precision::static_type(),
         ScaleMethod::static_type(),

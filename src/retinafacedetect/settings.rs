@@ -6,7 +6,13 @@ use std::path::PathBuf;
 
 use gst::prelude::*;
 
-use crate::{inference, orientation, preprocess, retinaface::detector::Parameters};
+use crate::{
+    families::{FAMILIES, family::Family},
+    inference,
+    model::Known,
+    orientation, preprocess,
+    retinaface::detector::Parameters,
+};
 
 /// Values of `scale-method`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
@@ -70,6 +76,46 @@ pub enum Orientation {
     Auto = 8,
 }
 
+/// Values of `model-family`: the nicks of [`FAMILIES`], and auto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFaceModelFamily")]
+#[non_exhaustive]
+pub enum ModelFamily {
+    #[enum_value(name = "Recognised from the ONNX file", nick = "auto")]
+    Auto,
+    #[enum_value(
+        name = "RetinaFace of Pytorch_Retinaface and its descendants, and Slim and RFB with landmarks",
+        nick = "retinaface-pytorch"
+    )]
+    PyTorch,
+    #[enum_value(
+        name = "RetinaFace of InsightFace (MXNet), and the networks of faster-mobile-retinaface",
+        nick = "insightface"
+    )]
+    InsightFace,
+    #[enum_value(name = "SCRFD of InsightFace", nick = "scrfd")]
+    Scrfd,
+    #[enum_value(name = "YuNet of OpenCV's FaceDetectorYN", nick = "yunet")]
+    YuNet,
+}
+
+/// Values of `channel-order`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFaceChannelOrder")]
+#[non_exhaustive]
+pub enum ChannelOrder {
+    #[enum_value(
+        name = "As the family was trained: bgr for RetinaFace (PyTorch) and YuNet, rgb for InsightFace \
+                and SCRFD",
+        nick = "auto"
+    )]
+    Auto,
+    #[enum_value(name = "Blue, green, red", nick = "bgr")]
+    Bgr,
+    #[enum_value(name = "Red, green, blue", nick = "rgb")]
+    Rgb,
+}
+
 /// Values of `execution-provider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
 #[enum_type(name = "GstRetinaFaceExecutionProvider")]
@@ -106,6 +152,13 @@ pub enum Precision {
     Fp16,
     #[enum_value(name = "16 bit brain floating point (OpenVINO, TensorRT)", nick = "bf16")]
     Bf16,
+}
+
+impl ModelFamily {
+    fn family(self) -> Option<&'static dyn Family> {
+        let nick = glib::EnumValue::from_value(&self.to_value())?.1.nick().to_owned();
+        FAMILIES.into_iter().find(|family| family.nick() == nick)
+    }
 }
 
 impl Orientation {
@@ -173,6 +226,12 @@ impl Precision {
 pub struct Settings {
     /// `None`: the built-in network.
     pub model_file: Option<PathBuf>,
+    pub model_family: ModelFamily,
+    pub channel_order: ChannelOrder,
+    /// `None`: the family's.
+    pub pixel_mean: Option<String>,
+    /// 0: the family's.
+    pub pixel_scale: f64,
     pub strides: Strides,
     pub execution_provider: ExecutionProvider,
     pub device_id: u32,
@@ -207,6 +266,10 @@ pub struct LiveSettings {
 impl Settings {
     pub const DEFAULT: Self = Self {
         model_file: None,
+        model_family: ModelFamily::Auto,
+        channel_order: ChannelOrder::Auto,
+        pixel_mean: None,
+        pixel_scale: 0.0,
         strides: Strides::all(),
         execution_provider: ExecutionProvider::Auto,
         device_id: 0,
@@ -280,7 +343,41 @@ impl Strides {
     }
 }
 
+/// The property `pixel-mean` is not what it should be.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The property pixel-mean must be one number or three, separated by commas, from 0 to 255, but is \
+     \"{0}\""
+)]
+pub struct PixelMeanError(String);
+
+/// Of the channels in their order.
+fn parse_mean(text: &str) -> Result<[f32; 3], PixelMeanError> {
+    let number =
+        |part: &str| part.trim().parse().ok().filter(|number: &f32| (0.0..=255.0).contains(number));
+    let numbers: Option<Vec<f32>> = text.split(',').map(number).collect();
+    match numbers.as_deref() {
+        Some(&[mean]) => Ok([mean; 3]),
+        Some(&[first, second, third]) => Ok([first, second, third]),
+        _ => Err(PixelMeanError(text.to_owned())),
+    }
+}
+
 impl Settings {
+    /// What they say of the network.
+    pub fn known(&self) -> Result<Known, PixelMeanError> {
+        Ok(Known {
+            family: self.model_family.family(),
+            order: match self.channel_order {
+                ChannelOrder::Auto => None,
+                ChannelOrder::Bgr => Some(preprocess::ChannelOrder::Bgr),
+                ChannelOrder::Rgb => Some(preprocess::ChannelOrder::Rgb),
+            },
+            mean: self.pixel_mean.as_deref().map(parse_mean).transpose()?,
+            scale: (self.pixel_scale != 0.0).then_some(self.pixel_scale as f32),
+        })
+    }
+
     /// How a network is to be run; `in_flight` is 0 where the property is.
     pub fn request(&self) -> inference::Request {
         let cache = glib::user_cache_dir().join("gst-plugin-retinaface");
@@ -295,6 +392,35 @@ impl Settings {
             cuda_graphs: self.cuda_graphs,
             tensorrt_cache: Some(cache.join("tensorrt")),
             tensorrt_build: self.tensorrt_build || tensorrt,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_family_has_a_value() {
+        let class = glib::EnumClass::new::<ModelFamily>();
+        let nicks: Vec<_> = class.values().iter().map(glib::EnumValue::nick).collect();
+        let families: Vec<_> = FAMILIES.iter().map(|family| family.nick()).collect();
+        assert_eq!(nicks[0], "auto");
+        assert_eq!(nicks.len(), 1 + families.len());
+        assert!(families.iter().all(|nick| nicks.contains(nick)), "{families:?}");
+        assert!(ModelFamily::Auto.family().is_none());
+        assert_eq!(ModelFamily::Scrfd.family().map(|family| family.nick()), Some("scrfd"));
+    }
+
+    #[test]
+    fn a_mean_is_one_number_or_three() {
+        assert_eq!(parse_mean("127.5").unwrap(), [127.5; 3]);
+        assert_eq!(parse_mean("104, 117,123").unwrap(), [104.0, 117.0, 123.0]);
+        assert_eq!(parse_mean("0,0,255").unwrap(), [0.0, 0.0, 255.0]);
+        for wrong in ["", "1,2", "1,2,3,4", "a", "-1", "256", "nan", "1,,3"] {
+            let message = parse_mean(wrong).unwrap_err().to_string();
+            assert!(message.contains("pixel-mean"), "{message}");
+            assert!(message.contains(&format!("\"{wrong}\"")), "{message}");
         }
     }
 }

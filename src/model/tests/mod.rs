@@ -29,8 +29,22 @@ fn parse(network: &Network) -> Model {
 /// A network with one node, for files that are ONNX but something else.
 fn foreign(input: ValueInfoProto, outputs: Vec<ValueInfoProto>) -> ModelProto {
     let names: Vec<_> = outputs.iter().map(|output| output.name().to_owned()).collect();
+    let nodes = names.iter().flat_map(|name| {
+        let convolution = format!("{name} convolution");
+        let head = node("Conv", &[input.name(), "weights"], &convolution);
+        // Of no shape that is known.
+        [head, node("Split", &[&convolution], name)]
+    });
+    let weights = TensorProto {
+        name: Some("weights".into()),
+        dims: vec![2, 3, 1, 1],
+        data_type: Some(DataType::Float as i32),
+        float_data: vec![1.0; 6],
+        ..TensorProto::default()
+    };
     let graph = GraphProto {
-        node: vec![NodeProto { output: names, ..node("Anything", &[input.name()], "") }],
+        node: nodes.collect(),
+        initializer: vec![weights],
         input: vec![input],
         output: outputs,
         ..GraphProto::default()
@@ -53,20 +67,20 @@ fn files_that_are_not_onnx_are_refused() {
 fn a_network_in_use_is_shared() {
     let networks = [Network::default(), Network { landmarks: false, ..Network::default() }];
     let [one, other] = networks.map(|network| network.bytes());
-    let first = Model::shared(&one).unwrap();
-    assert!(Arc::ptr_eq(&first, &Model::shared(&one).unwrap()));
-    let second = Model::shared(&other).unwrap();
+    let first = Model::shared(&one, &Known::default()).unwrap();
+    assert!(Arc::ptr_eq(&first, &Model::shared(&one, &Known::default()).unwrap()));
+    let second = Model::shared(&other, &Known::default()).unwrap();
     assert!(!Arc::ptr_eq(&first, &second));
     assert_eq!(second.exported(), other);
-    assert!(Arc::ptr_eq(&second, &Model::shared(&other).unwrap()));
+    assert!(Arc::ptr_eq(&second, &Model::shared(&other, &Known::default()).unwrap()));
 
     // What nobody uses any more is forgotten.
     let count = || SHARED.lock().unwrap().len();
     assert_eq!(count(), 2);
     drop(first);
-    let again = Model::shared(&one).unwrap();
+    let again = Model::shared(&one, &Known::default()).unwrap();
     assert_eq!(count(), 2);
-    assert!(Arc::ptr_eq(&again, &Model::shared(&one).unwrap()));
+    assert!(Arc::ptr_eq(&again, &Model::shared(&one, &Known::default()).unwrap()));
 }
 
 #[test]
@@ -82,18 +96,53 @@ fn foreign_networks_are_refused_with_what_they_are() {
     let outputs = vec![value("boxes", &[1, 4420, 4]), value("scores", &[1, 4420, 2])];
     let detector = foreign(value("input", &[1, 3, 240, 320]), outputs);
     let message = refusal(&detector.encode_to_vec()).to_string();
-    assert_eq!(
-        message,
-        "The network is not a RetinaFace network: it has the inputs input float [1, 3, 240, 320] \
-         and the outputs boxes float [1, 4420, 4], scores float [1, 4420, 2], where boxes, scores \
-         and landmarks of two anchors a cell were expected."
-    );
+    let expected = "The network is a detector without landmarks whose boxes are computed in the graph, \
+                    like UltraFace: it has the inputs input float [1, 3, 240, 320] and the outputs boxes \
+                    float [1, 4420, 4], scores float [1, 4420, 2]. Expected was RetinaFace (InsightFace) \
+                    (for strides of 8";
+    assert!(message.starts_with(expected), "{message}");
+    // Of a family that is said, only that one.
+    let known = Known { family: Some(&crate::families::yunet::YuNet), ..Known::default() };
+    let message = Model::new(&detector.encode_to_vec(), &known).err().unwrap().to_string();
+    assert!(message.contains("Expected was YuNet: for each of the strides 8"), "{message}");
+    assert!(!message.contains("SCRFD"), "{message}");
+}
+
+/// The shapes of outputs of well-known networks.
+#[test]
+fn well_known_networks_are_named() {
+    let named = |outputs: &[&[i64]]| {
+        let names = ["a", "b", "c", "d"];
+        let outputs = names.iter().zip(outputs).map(|(name, sizes)| value(name, sizes)).collect();
+        let other = foreign(value("input", &[1, 3, 640, 640]), outputs);
+        let ModelError::Unknown { resembles, .. } = refusal(&other.encode_to_vec()) else {
+            panic!("{outputs:?}", outputs = other.graph.map(|graph| graph.output));
+        };
+        resembles
+    };
+    assert_eq!(named(&[&[1, 84, 8400]]), "a YOLO detector for 80 classes");
+    assert_eq!(named(&[&[1, 25200, 85]]), "a YOLO detector for 80 classes");
+    let yolo_face = "a YOLO face detector, whose boxes are computed in the graph";
+    assert_eq!(named(&[&[1, 20, 8400]]), yolo_face);
+    assert_eq!(named(&[&[1, 25200, 16]]), yolo_face);
+    assert_eq!(named(&[&[1, 1000]]), "a classifier of whole pictures for 1000 classes");
+    assert_eq!(named(&[&[1, 196]]), "a network for 98 landmarks of one face");
+    assert_eq!(named(&[&[1, 98, 2]]), "a network for 98 landmarks of one face");
+    assert_eq!(named(&[&[1, 98, 64, 64]]), "a network that gives 98 maps of the picture");
+    assert_eq!(named(&[&[1, 512]]), "a recognition network, which gives 512 numbers for one face");
+    let centerface: [&[i64]; 4] =
+        [&[1, 1, 160, 160], &[1, 2, 160, 160], &[1, 2, 160, 160], &[1, 10, 160, 160]];
+    assert!(named(&centerface).contains("CenterFace"));
+    assert!(named(&[&[1, 896, 16], &[1, 896, 1]]).contains("BlazeFace"));
+    assert!(named(&[&[4385, 14], &[4385, 2], &[4385, 1]]).contains("YuNet of 2021"));
+    assert_eq!(named(&[&[1, 7], &[1, 9]]), "of no family that is known");
 }
 
 #[test]
 fn inputs_that_are_no_image_are_refused() {
     for sizes in [&[1, 1, 8, 8][..], &[2, 3, 8, 8], &[1, 3, 8], &[1, 3, 8, 1 << 40]] {
-        let error = refusal(&foreign(value("input", sizes), Vec::new()).encode_to_vec());
+        let outputs = vec![value("output", &[1])];
+        let error = refusal(&foreign(value("input", sizes), outputs).encode_to_vec());
         assert!(matches!(error, ModelError::Input(_)), "{sizes:?}: {error}");
     }
 }
@@ -210,10 +259,19 @@ fn memory_grows_with_the_input() {
     assert!(one > 2 * 640 * 480 * 3 * 4 && one < 100 * 640 * 480 * 3 * 4, "{one}");
 }
 
+/// The network as exported gets the softmax that it lacks.
 #[test]
-fn raw_scores_are_refused() {
-    let network = Network { softmax: false, ..Network::default() };
-    assert!(matches!(refusal(&network.bytes()), ModelError::RawScores));
+fn raw_scores_become_probabilities() {
+    let model = parse(&Network { softmax: false, ..Network::default() });
+    assert_eq!(model.output_names(), ["loc", "conf.probability", "landms"]);
+    let graph = ModelProto::decode(model.exported()).unwrap().graph.unwrap();
+    let last = graph.node.last().unwrap();
+    assert_eq!((last.op(), last.int("axis")), ("Softmax", Some(2)));
+    assert_eq!(
+        (&last.input[..], &last.output[..]),
+        (&["conf".into()][..], &["conf.probability".into()][..])
+    );
+    assert!(graph.output.iter().any(|output| output.name() == "conf.probability"));
 }
 
 #[test]
@@ -269,7 +327,7 @@ fn an_unknown_structure_is_recognised_by_its_outputs() {
     };
     let open = foreign(value("input", &[1, 3, -1, -1]), outputs(-1));
     let model = Model::parse(&open.encode_to_vec()).unwrap();
-    assert_eq!(model.output_names(), ["loc", "conf", "landms"]);
+    assert_eq!(model.output_names(), ["loc", "conf.probability", "landms"]);
     assert_eq!(model.strides(), [8, 16, 32]);
     assert_eq!(
         model.specialise(&InputSpec::new((64, 64), &[8]), 1).err(),
@@ -281,7 +339,7 @@ fn an_unknown_structure_is_recognised_by_its_outputs() {
     let sizes = *Model::parse(&fixed.encode_to_vec()).unwrap().sizes();
     assert_eq!(sizes.width.zip(sizes.height), Some((64, 64)));
     let other = foreign(value("input", &[1, 3, 64, 64]), outputs(160));
-    assert!(matches!(refusal(&other.encode_to_vec()), ModelError::NotRetinaFace { .. }));
+    assert!(matches!(refusal(&other.encode_to_vec()), ModelError::Unknown { .. }));
 }
 
 #[test]
@@ -289,11 +347,11 @@ fn the_insightface_family_is_recognised_by_its_outputs() {
     for landmarks in [false, true] {
         let network = Network { insightface: true, landmarks, ..Network::default() };
         let model = parse(&network);
-        assert_eq!(model.strides(), [32, 16, 8]);
+        assert_eq!(model.strides(), [8, 16, 32]);
         assert_eq!(model.family().name(), "RetinaFace (InsightFace)");
         let count = if landmarks { 9 } else { 6 };
         assert_eq!(model.output_names().len(), count);
-        assert_eq!(model.output_names()[1], "face_rpn_bbox_pred_stride32");
+        assert_eq!(model.output_names()[1], "face_rpn_bbox_pred_stride8");
     }
 }
 

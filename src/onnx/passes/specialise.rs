@@ -61,7 +61,9 @@ pub enum Channels {
     /// All, of which there must be so many.
     All(usize),
     /// The second of each pair minus the first; the pairs are all that there are.
-    Differences(&'static [(usize, usize)]),
+    Differences(Vec<(usize, usize)>),
+    /// The second of each pair; the pairs are all that there are.
+    Seconds(Vec<(usize, usize)>),
 }
 
 /// The network that was wanted.
@@ -320,6 +322,15 @@ impl Rows {
             bias: pairs.iter().map(bias).collect(),
         }
     }
+
+    /// One output a pair: its second.
+    fn seconds(&self, pairs: &[(usize, usize)]) -> Self {
+        Self {
+            channels: self.channels,
+            weights: pairs.iter().flat_map(|&(_, second)| self.row(second)).copied().collect(),
+            bias: pairs.iter().map(|&(_, second)| self.bias[second]).collect(),
+        }
+    }
 }
 
 /// The merged convolution of a head, and the value that it reads.
@@ -349,11 +360,12 @@ impl<'a> Merged<'a> {
         for part in parts {
             let node = graph.nodes.get(part.convolution)?;
             let features = graph.source(node.input.first()?)?;
-            let rows = match part.channels {
-                Channels::All(count) => Rows::new(graph, node, count)?,
+            let rows = match &part.channels {
+                Channels::All(count) => Rows::new(graph, node, *count)?,
                 Channels::Differences(pairs) => {
                     Rows::new(graph, node, 2 * pairs.len())?.differences(pairs)
                 }
+                Channels::Seconds(pairs) => Rows::new(graph, node, 2 * pairs.len())?.seconds(pairs),
             };
             match &mut merged {
                 None => merged = Some((features, rows)),

@@ -145,7 +145,7 @@ fn heads_that_read_different_values_are_not_merged() {
 #[test]
 fn differences_are_the_second_minus_the_first() {
     let mut wanted = wanted((8, 6));
-    wanted.heads[0].parts[0].channels = Channels::Differences(&[(0, 1)]);
+    wanted.heads[0].parts[0].channels = Channels::Differences(vec![(0, 1)]);
     let specialised = specialise(&network(node("Relu", &["f"], "g"), &[]), &wanted).unwrap();
     assert_eq!(specialised.outputs, [("out".to_owned(), vec![1, 1, 6, 8])]);
     let graph = decoded(&specialised).graph.unwrap();

@@ -45,7 +45,10 @@ impl RetinaFaceDetect {
                 ));
             }
         };
-        let model = Model::shared(bytes).map_err(|err| {
+        let known = settings
+            .known()
+            .map_err(|err| gst::error_msg!(gst::LibraryError::Settings, ("{err}")))?;
+        let model = Model::shared(bytes, &known).map_err(|err| {
             gst::error_msg!(gst::StreamError::Format, ("Cannot use the network {name}: {err}"))
         })?;
         let strides = settings.strides.among(&model.strides());

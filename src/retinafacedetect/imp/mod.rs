@@ -18,8 +18,8 @@ use super::{
     mode::Mode,
     pace::Pace,
     settings::{
-        ExecutionProvider, LiveSettings, Messages, Orientation, Precision, ScaleMethod, Settings,
-        Strides,
+        ChannelOrder, ExecutionProvider, LiveSettings, Messages, ModelFamily, Orientation,
+        Precision, ScaleMethod, Settings, Strides,
     },
     stats::Stats,
     worker::{Format, Network},
@@ -125,9 +125,45 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "model-file",
         nick = "Model file",
-        blurb = "ONNX file with a RetinaFace network of the PyTorch or InsightFace family, or an \
-                 SCRFD network (unset = built-in mobilenet0.25 network)",
+        blurb = "ONNX file with a face network: RetinaFace of the PyTorch or InsightFace family, \
+                 SCRFD or YuNet (unset = built-in mobilenet0.25 network)",
         get, set, type = Option<PathBuf>, member = model_file, nullable,
+        mutable_ready,
+    )]
+    #[property(
+        name = "model-family",
+        nick = "Model family",
+        blurb = "Which family of networks model-file is of: how its input is made and its outputs \
+                 are read. A file that does not look like one of the family is an error",
+        get, set, type = ModelFamily, member = model_family,
+        mutable_ready,
+        builder(Settings::DEFAULT.model_family)
+    )]
+    #[property(
+        name = "channel-order",
+        nick = "Channel order",
+        blurb = "Order of the colour channels that the network gets, whatever the frames' format. \
+                 faster-mobile-retinaface gives its networks bgr, with which they find less",
+        get, set, type = ChannelOrder, member = channel_order,
+        mutable_ready,
+        builder(Settings::DEFAULT.channel_order)
+    )]
+    #[property(
+        name = "pixel-mean",
+        nick = "Pixel mean",
+        blurb = "Subtracted from samples of 0 to 255 before the network: one number, or three for \
+                 its channels in their order, separated by commas, such as 104,117,123 (unset = \
+                 the family's)",
+        get, set, type = Option<String>, member = pixel_mean, nullable,
+        mutable_ready,
+    )]
+    #[property(
+        name = "pixel-scale",
+        nick = "Pixel scale",
+        blurb = "What samples less pixel-mean are multiplied by before the network, such as \
+                 0.0078125 (0 = the family's)",
+        get, set, type = f64, member = pixel_scale,
+        minimum = 0.0, maximum = 255.0, default = Settings::DEFAULT.pixel_scale,
         mutable_ready,
     )]
     #[property(
