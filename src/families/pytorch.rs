@@ -247,11 +247,8 @@ impl<'a> Traces<'a> {
                 None => (find(1)?, 1),
             };
             let landmarks = find(LANDMARK_VALUES);
-            // Landmarks of other levels than the boxes' are not left out, but doubtful.
-            let has_points = |trace: &Trace| {
-                trace.branches.iter().any(|branch| branch.channels % LANDMARK_VALUES == 0)
-            };
-            if landmarks.is_none() && traces.iter().any(has_points) {
+            // What is left over would be landmarks of other levels, or another family's levels.
+            if traces.len() != 2 + landmarks.iter().len() {
                 return None;
             }
             Some(Self { scores, values, boxes, landmarks, anchors })

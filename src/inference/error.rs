@@ -22,8 +22,8 @@ pub enum LoadError {
     #[error("the network does not run at {width}×{height} pixels: {source}")]
     Run { width: u32, height: u32, source: EngineError },
     #[error(
-        "the network's output {name} has {found} values for {width}×{height} pixels, where a \
-         RetinaFace has {needed} or more"
+        "the network's output {name} has {found} values for {width}×{height} pixels, where a network \
+         of its family has {needed}"
     )]
     Output { name: String, width: u32, height: u32, found: usize, needed: usize },
     #[error("the network as exported takes one frame a run")]

@@ -156,6 +156,8 @@ impl Loader {
         let config = Config { cuda_graphs: false, ..config.clone() };
         let (width, height) = spec.size;
         let heads = model.heads(width, height, &spec.strides);
+        // Levels that are not wanted are in the outputs as well.
+        let all = model.heads(width, height, &model.strides());
         // In one piece until nothing can fail, for the session to be dropped before its device.
         let mut loaded = self.load(&spec, &config, model.exported())?;
         let input = model.input_name().to_owned();
@@ -168,8 +170,8 @@ impl Loader {
         ran.map_err(|source| LoadError::Run { width, height, source })?;
         for (index, (name, shape)) in outputs.iter().enumerate() {
             let found = shape.iter().product::<i64>() as usize;
-            let needed = heads.output_len(index);
-            if found < needed {
+            let needed = all.output_len(index);
+            if found != needed {
                 return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
             }
         }

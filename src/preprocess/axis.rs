@@ -36,9 +36,11 @@ pub enum AxisKind {
 impl Axis {
     /// Resizes the pixels `source` to `target`, the last of them first if `flipped`, for a component
     /// of one sample for every `1 << shift` pixels. Samples are `step` apart in `near` and `far`.
+    ///
+    /// `ratio`: pixels of the source for each of the target, where that is not what their numbers say.
     pub fn new(
         source: Range<u32>,
-        target: u32,
+        (target, ratio): (u32, Option<f64>),
         flipped: bool,
         shift: u32,
         step: usize,
@@ -47,7 +49,10 @@ impl Axis {
         let len = source.end - source.start;
         if len == target || method == ScaleMethod::Nearest {
             let near = (0..u64::from(target)).map(|x| {
-                let pixel = (x * u64::from(len) / u64::from(target)) as u32;
+                let pixel = match ratio {
+                    Some(ratio) => ((x as f64 * ratio) as u32).min(len - 1),
+                    None => (x * u64::from(len) / u64::from(target)) as u32,
+                };
                 let pixel = if flipped { source.end - 1 - pixel } else { source.start + pixel };
                 (pixel >> shift) * step as u32
             });
@@ -58,7 +63,7 @@ impl Axis {
         // In samples from here on; positions are those of their middles.
         let samples = |pixels: u32| f64::from(pixels) / f64::from(1u32 << shift);
         let (first, last) = (source.start >> shift, (source.end - 1) >> shift);
-        let ratio = samples(len) / f64::from(target);
+        let ratio = ratio.map_or(samples(len) / f64::from(target), |ratio| ratio * samples(1));
         let positions = (0..target).map(|x| {
             let distance = (f64::from(x) + 0.5) * ratio;
             let position = if flipped {

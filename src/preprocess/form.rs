@@ -40,10 +40,10 @@ impl Pixels {
         placement: &Placement,
         method: ScaleMethod,
     ) -> Self {
-        let Placement { orientation, picture, input } = *placement;
+        let Placement { orientation, picture, input, scale } = *placement;
         let count = |(width, height): (u32, u32)| u64::from(width) * u64::from(height);
         let upright = orientation.turn(source);
-        let resized = picture != input || count(input) < count(upright);
+        let resized = picture != input || scale.is_some() || count(input) < count(upright);
         let size = if resized { input } else { upright };
         // One form, and one network, whatever the method, where there is nothing to resize.
         let method = if size == input { ScaleMethod::default() } else { method };

@@ -2,22 +2,37 @@
 
 //! Where a frame goes in a network's input.
 
+use super::ScaleMethod;
 use crate::orientation::Orientation;
 
 /// Where a frame goes in a network's input: turned upright and resized into the top left corner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Placement {
     pub orientation: Orientation,
     /// Width and height of the upright picture in the input.
     pub picture: (u32, u32),
     /// Width and height of the input. What the picture leaves free has the value of the mean.
     pub input: (u32, u32),
+    /// Pixels of the picture for each of the frame, where that is not exactly what their sizes say:
+    /// what is cut off or added by rounding is at the right and at the bottom.
+    pub scale: Option<f64>,
 }
 
 impl Placement {
     /// An upright frame that becomes all of an input of this width and height.
     pub fn whole(input: (u32, u32)) -> Self {
-        Self { orientation: Orientation::Identity, picture: input, input }
+        Self { orientation: Orientation::Identity, picture: input, input, scale: None }
+    }
+
+    /// Pixels of the upright frame for each of the picture, across and down.
+    pub fn ratio(&self, (width, height): (u32, u32)) -> (f64, f64) {
+        match self.scale {
+            Some(scale) => (1.0 / scale, 1.0 / scale),
+            None => {
+                let ratio = |frame: u32, picture: u32| f64::from(frame) / f64::from(picture);
+                (ratio(width, self.picture.0), ratio(height, self.picture.1))
+            }
+        }
     }
 }
 
@@ -50,12 +65,16 @@ impl InputSizes {
     /// there is no padding, and what the network sees of the frame is all that it was asked to. A
     /// side that is fixed costs the same however little of it is used, so there `scale` does not
     /// count: the frame becomes as large as fits.
+    ///
+    /// Sizes are rounded. As in OpenCV's `resize` with factors, that does not change which pixels
+    /// the nearest ones are; between pixels, the whole picture becomes the rounded size.
     pub fn place(
         &self,
         frame: (u32, u32),
         orientation: Orientation,
         scale: f64,
         max_size: u32,
+        method: ScaleMethod,
     ) -> Placement {
         let (width, height) = orientation.turn(frame);
         let most = |side: Option<u32>, size: u32| match side {
@@ -75,7 +94,8 @@ impl InputSizes {
             side.unwrap_or_else(|| size.next_multiple_of(self.multiple))
         };
         let input = (input(picture.0, self.width), input(picture.1, self.height));
-        Placement { orientation, picture, input }
+        let exact = method == ScaleMethod::Bilinear || picture == (width, height);
+        Placement { orientation, picture, input, scale: (!exact).then_some(scale) }
     }
 }
 
@@ -89,7 +109,8 @@ mod tests {
         scale: f64,
         max_size: u32,
     ) -> ((u32, u32), (u32, u32)) {
-        let placement = sizes.place(frame, Orientation::Identity, scale, max_size);
+        let placement =
+            sizes.place(frame, Orientation::Identity, scale, max_size, ScaleMethod::Bilinear);
         assert!(sizes.contain(placement.input), "{placement:?}");
         (placement.picture, placement.input)
     }
@@ -155,10 +176,17 @@ mod tests {
     #[test]
     fn turned_frames_are_placed_upright() {
         let sizes = InputSizes { width: Some(640), height: Some(640), multiple: 1 };
-        let placement = sizes.place((1920, 1080), Orientation::Rotate90, 1.0, 640);
+        let placement =
+            sizes.place((1920, 1080), Orientation::Rotate90, 1.0, 640, ScaleMethod::Bilinear);
         assert_eq!(placement.picture, (360, 640));
         assert_eq!(placement.orientation, Orientation::Rotate90);
-        let placement = InputSizes::ANY.place((1920, 1080), Orientation::Rotate180, 0.5, 640);
+        let placement = InputSizes::ANY.place(
+            (1920, 1080),
+            Orientation::Rotate180,
+            0.5,
+            640,
+            ScaleMethod::Bilinear,
+        );
         assert_eq!((placement.picture, placement.input), ((640, 360), (640, 360)));
     }
 

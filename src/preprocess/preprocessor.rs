@@ -54,16 +54,17 @@ impl Preprocessor {
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> Self {
-        let Placement { orientation, picture, .. } = placement;
+        let Placement { orientation, picture, scale, .. } = placement;
+        let ratio = scale.map(|scale| 1.0 / scale);
         let (width, height) = orientation.turn(picture);
         let (end_x, end_y) = window.extent();
         let (flipped_x, flipped_y) = (orientation.is_flipped_x(), orientation.is_flipped_y());
-        let columns = layout
-            .components
-            .map(|c| Axis::new(window.x..end_x, width, flipped_x, c.x_shift, c.step, method));
+        let columns = layout.components.map(|c| {
+            Axis::new(window.x..end_x, (width, ratio), flipped_x, c.x_shift, c.step, method)
+        });
         let rows = layout
             .components
-            .map(|c| Axis::new(window.y..end_y, height, flipped_y, c.y_shift, 1, method));
+            .map(|c| Axis::new(window.y..end_y, (height, ratio), flipped_y, c.y_shift, 1, method));
         let copied = [&columns[0], &rows[0]].iter().all(|axis| axis.kind == AxisKind::Identity);
         Self {
             layout,

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{
-    ChannelOrder, Normalisation, Pixels, Placement, Preprocessor, ScaleMethod,
+    ChannelOrder, InputSizes, Normalisation, Pixels, Placement, Preprocessor, ScaleMethod,
     reference::{Meaning, Picture},
 };
 use crate::{
@@ -176,7 +176,7 @@ fn wanted() -> impl Strategy<Value = Wanted> {
 fn placement(window: &Window, (orientation, other, kept, free): Wanted) -> Placement {
     let own = orientation.turn((window.width, window.height));
     let picture = (if kept.0 { own.0 } else { other.0 }, if kept.1 { own.1 } else { other.1 });
-    Placement { orientation, picture, input: (picture.0 + free.0, picture.1 + free.1) }
+    Placement { orientation, picture, input: (picture.0 + free.0, picture.1 + free.1), scale: None }
 }
 
 fn method() -> impl Strategy<Value = ScaleMethod> {
@@ -334,6 +334,32 @@ fn nearest_takes_the_pixel_at_the_floor() {
     assert_eq!(resized_row(&[10, 20, 30, 40, 50], 3, ScaleMethod::Nearest), [10.0, 20.0, 40.0]);
     let wider = resized_row(&[10, 20, 30], 5, ScaleMethod::Nearest);
     assert_eq!(wider, [10.0, 10.0, 20.0, 20.0, 30.0]);
+}
+
+/// As `cv2.resize(…, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_NEAREST)`: 9 · 0.4 = 3.6 pixels are 4,
+/// and pixel x is floor(x / 0.4), 0, 2.5, 5 and 7.5; 9/4 · x would be 0, 2.25, 4.5 and 6.75.
+#[test]
+fn nearest_goes_by_the_scale_and_not_by_the_rounded_size() {
+    let row = [0, 10, 20, 30, 40, 50, 60, 70, 80];
+    let picture = Picture {
+        components: [component((0, 0, 1, 0, 0)); 3],
+        meaning: Meaning::Gray { full_range: true },
+        window: Window::whole(9, 9),
+        planes: [(row.repeat(9), 9), (Vec::new(), 0), (Vec::new(), 0)],
+    };
+    let sizes = InputSizes { multiple: 8, ..InputSizes::ANY };
+    let find = |orientation, method| {
+        let placement = sizes.place((9, 9), orientation, 0.4, 0, method);
+        assert_eq!((placement.picture, placement.input), ((4, 4), (8, 8)));
+        let ratio = if method == ScaleMethod::Nearest { 2.5 } else { 2.25 };
+        assert_eq!(placement.ratio((9, 9)), (ratio, ratio));
+        filled(&picture, placement, method, Normalisation::NONE)[..4].to_vec()
+    };
+    assert_eq!(find(Orientation::Identity, ScaleMethod::Nearest), [0.0, 20.0, 50.0, 70.0]);
+    assert_eq!(find(Orientation::FlipHorizontal, ScaleMethod::Nearest), [80.0, 60.0, 30.0, 10.0]);
+    // 2.25 · (x + 1/2) − 1/2
+    let between = find(Orientation::Identity, ScaleMethod::Bilinear);
+    assert_eq!(between, [6.25, 28.75, 51.25, 73.75]);
 }
 
 /// The position is (x + 1/2) · source / target − 1/2. 4 to 2: 0.5 and 2.5. 2 to 4: −0.25 and 1.25,

@@ -129,7 +129,8 @@ impl Detector {
             }
             Input::Pixels(size, normalisation, pixels) => {
                 // Of another size than the input's, they are resized by the network.
-                let resized = Placement { picture: size, input: size, ..*placement };
+                let scale = placement.scale.filter(|_| size == placement.input);
+                let resized = Placement { picture: size, input: size, scale, ..*placement };
                 let placement = if size == placement.input { placement } else { &resized };
                 let padding = normalisation.padding.map(|value| value.round() as u8);
                 self.preprocessor(frame, placement, method, Normalisation::NONE)
@@ -164,10 +165,9 @@ impl Detector {
         parameters: &Parameters,
     ) {
         let heads = engine.heads();
-        let Placement { orientation, picture, .. } = *placement;
-        let upright = orientation.turn(frame);
-        let scale_x = upright.0 as f32 / picture.0 as f32;
-        let scale_y = upright.1 as f32 / picture.1 as f32;
+        let orientation = placement.orientation;
+        let (scale_x, scale_y) = placement.ratio(orientation.turn(frame));
+        let (scale_x, scale_y) = (scale_x as f32, scale_y as f32);
         let stored = (frame.0 as f32, frame.1 as f32);
         let outputs = &Item { engine, item };
 
@@ -388,7 +388,8 @@ mod tests {
         let mut engine = Stub::new(true).face(1, 0.75);
         engine.output[(2 + 8 + 5) * CELLS + 1] = -2.0;
         let face = |orientation: Orientation| {
-            let placement = Placement { orientation, picture: (24, 8), input: (32, 16) };
+            let placement =
+                Placement { orientation, picture: (24, 8), input: (32, 16), scale: None };
             let mut detector = Detector::default();
             let frame = orientation.turn((72, 16));
             detector.postprocess(frame, &placement, &engine, 0, &PARAMETERS);

@@ -34,7 +34,9 @@ impl Network {
     /// Where a frame goes in the input.
     fn place(&self, view: &View, settings: &LiveSettings) -> Placement {
         let sizes = self.loader.model().sizes();
-        sizes.place(view.size, view.orientation, settings.scale, settings.max_size)
+        let LiveSettings { scale, max_size, .. } = *settings;
+        let method = settings.parameters().scale_method;
+        sizes.place(view.size, view.orientation, scale, max_size, method)
     }
 }
 

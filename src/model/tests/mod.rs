@@ -632,7 +632,13 @@ fn damaged_networks_do_no_harm() {
                     bytes[at] = next(256) as u8;
                 }
                 if let Ok(model) = Model::parse(&bytes) {
-                    let placement = model.sizes().place((33, 40), Orientation::Identity, 1.0, 0);
+                    let placement = model.sizes().place(
+                        (33, 40),
+                        Orientation::Identity,
+                        1.0,
+                        0,
+                        ScaleMethod::Bilinear,
+                    );
                     let (width, height) = placement.input;
                     model.heads(width, height, &model.strides());
                     let _ =
