@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Small networks with RetinaFace's structure and made-up weights, as exporters write them.
+
+use std::collections::HashMap;
+
+use gstretinaface::onnx::messages::*;
+use prost::{Message, bytes::Bytes};
+
+use crate::{
+    picture::Picture,
+    runtime::{self, Array},
+};
+
+/// How a network is built and exported. The default is what most files are: float, one picture of any
+/// size a run, as the exporter of PyTorch before 2.5 writes it.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub seed: u32,
+    pub activation: Activation,
+    /// Pictures in a run; `None` is open.
+    pub batch: Option<i64>,
+    /// `None` is open.
+    pub width: Option<i64>,
+    pub height: Option<i64>,
+}
+
+impl Default for Export {
+    fn default() -> Self {
+        Self { seed: 1, activation: Activation::Relu, batch: Some(1), width: None, height: None }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    Relu,
+    LeakyRelu,
+}
+
+/// The heads by the names of their outputs, and how many values an anchor has in each.
+pub const HEADS: [(&str, i64); 3] = [("loc", 4), ("conf", 2), ("landms", 10)];
+pub const STRIDES: [i64; 3] = [8, 16, 32];
+pub const ANCHORS: i64 = 2;
+pub const INPUT: &str = "input";
+
+/// Channels of the pyramid.
+const FEATURES: i64 = 16;
+
+impl Export {
+    /// The file, with biases such that about [`FACES`] anchors of each level are faces in `picture`.
+    pub fn file(&self, picture: &Picture) -> Vec<u8> {
+        self.model(&calibrate(self, picture)).encode_to_vec()
+    }
+
+    fn model(&self, calibration: &Calibration) -> ModelProto {
+        let mut build = Build { seed: self.seed, ..Build::default() };
+        let levels = build.features(INPUT, self.activation);
+        let outputs = HEADS.map(|(name, values)| {
+            let parts = levels.iter().zip(STRIDES).map(|(level, stride)| {
+                let raw = build.head(&format!("{name}{stride}"), level, values, calibration);
+                let last = build.node("Transpose", &[&raw], &[("perm", &[0, 2, 3, 1])]);
+                let shape = build.integers(&[self.batch.unwrap_or(1), -1, values]);
+                build.node("Reshape", &[&last, &shape], &[])
+            });
+            let parts: Vec<_> = parts.collect();
+            let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+            let mut all = build.node("Concat", &parts, &[("axis", &[1])]);
+            if name == "conf" {
+                all = build.node("Softmax", &[&all], &[("axis", &[-1])]);
+            }
+            build.rename(&all, name);
+            value(name, &[self.batch, None, Some(values)])
+        });
+        build.finish(&[self.batch, Some(3), self.height, self.width], outputs.to_vec())
+    }
+
+    /// The raw numbers of all heads, to calibrate by.
+    fn raw(&self) -> ModelProto {
+        let mut build = Build { seed: self.seed, ..Build::default() };
+        let levels = build.features(INPUT, self.activation);
+        let mut outputs = Vec::new();
+        for (name, values) in HEADS {
+            for (level, stride) in levels.iter().zip(STRIDES) {
+                let raw = build.head(&format!("{name}{stride}"), level, values, &HashMap::new());
+                outputs.push(value(&raw, &[None; 4]));
+            }
+        }
+        build.finish(&[Some(1), Some(3), None, None], outputs)
+    }
+}
+
+/// For each convolution of a head, what its weights are multiplied with, and the bias of each anchor's
+/// last value.
+type Calibration = HashMap<String, (f32, [f32; ANCHORS as usize])>;
+
+/// Anchors of a level over the threshold.
+const FACES: usize = 3;
+/// Scores over this are faces: the default of `score-threshold`.
+pub const THRESHOLD: f32 = 0.6;
+
+/// Boxes and landmarks get the spread that they have in trained networks. Of the scores, the best few
+/// are over the threshold, in a gap as wide as can be: rounding moves none across.
+fn calibrate(export: &Export, picture: &Picture) -> Calibration {
+    let raw = runtime::run(&export.raw().encode_to_vec(), INPUT, &picture.planes(1));
+    let logit = (THRESHOLD / (1.0 - THRESHOLD)).ln();
+    let calibrated = raw.into_iter().map(|(name, Array { shape, values })| {
+        let deviation = deviation(&values);
+        if !name.starts_with("conf") {
+            return (name, (1.0 / deviation, [0.0; 2]));
+        }
+        let factor = 3.0 / deviation;
+        let plane = (shape[2] * shape[3]) as usize;
+        let bias = [0, 1].map(|anchor| {
+            let [background, face] =
+                [0, 1].map(|channel| &values[(2 * anchor + channel) * plane..][..plane]);
+            let mut scores: Vec<_> =
+                face.iter().zip(background).map(|(a, b)| factor * (a - b)).collect();
+            scores.sort_by(|a, b| b.total_cmp(a));
+            let gap = |&index: &usize| scores[index - 1] - scores[index];
+            let best = (FACES - 2..=FACES + 2).max_by(|a, b| gap(a).total_cmp(&gap(b)));
+            let best = best.expect("there are some");
+            logit - (scores[best - 1] + scores[best]) / 2.0
+        });
+        (name, (factor, bias))
+    });
+    calibrated.collect()
+}
+
+fn deviation(values: &[f32]) -> f32 {
+    let mean = values.iter().sum::<f32>() / values.len() as f32;
+    let squares = values.iter().map(|value| (value - mean) * (value - mean)).sum::<f32>();
+    (squares / values.len() as f32).sqrt()
+}
+
+/// A float value; sizes that are `None` are open.
+pub fn value(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
+    let dimension = |(index, &size): (usize, &Option<i64>)| Dimension {
+        value: Some(match size {
+            Some(size) => DimensionValue::Value(size),
+            None => DimensionValue::Param(format!("{name}_{index}")),
+        }),
+        denotation: None,
+    };
+    let dim = sizes.iter().enumerate().map(dimension).collect();
+    let tensor = TensorType {
+        elem_type: Some(DataType::Float as i32),
+        shape: Some(TensorShapeProto { dim }),
+    };
+    ValueInfoProto {
+        name: Some(name.into()),
+        r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None }),
+        ..ValueInfoProto::default()
+    }
+}
+
+/// A graph being built.
+#[derive(Default)]
+pub struct Build {
+    pub nodes: Vec<NodeProto>,
+    pub tensors: Vec<TensorProto>,
+    count: usize,
+    seed: u32,
+}
+
+impl Build {
+    fn name(&mut self) -> String {
+        self.count += 1;
+        format!("v{}", self.count)
+    }
+
+    /// Numbers between −1 and 1 that look random.
+    fn noise(&mut self, len: i64) -> Vec<f32> {
+        let mut next = || {
+            self.seed = self.seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (self.seed >> 8) as f32 / (1 << 23) as f32 - 1.0
+        };
+        (0..len).map(|_| next()).collect()
+    }
+
+    pub fn floats(&mut self, dims: &[i64], values: &[f32]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let name = self.name();
+        self.tensors.push(tensor(&name, dims, DataType::Float, raw));
+        name
+    }
+
+    pub fn integers(&mut self, values: &[i64]) -> String {
+        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let name = self.name();
+        self.tensors.push(tensor(&name, &[values.len() as i64], DataType::Int64, raw));
+        name
+    }
+
+    /// Attributes with one number are single, and those with more are lists. Returns the output.
+    pub fn node(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
+        let output = self.name();
+        let attribute = attributes.iter().map(|(name, values)| match values {
+            [value] => AttributeProto::new_int(name, *value),
+            values => AttributeProto::new_ints(name, values),
+        });
+        self.nodes.push(NodeProto {
+            op_type: Some(op.into()),
+            input: inputs.iter().map(|&input| input.into()).collect(),
+            output: vec![output.clone()],
+            attribute: attribute.collect(),
+            ..NodeProto::default()
+        });
+        output
+    }
+
+    pub fn rename(&mut self, output: &str, name: &str) {
+        for node in &mut self.nodes {
+            for value in node.output.iter_mut().filter(|value| *value == output) {
+                *value = name.into();
+            }
+        }
+    }
+
+    /// A convolution whose output is about as large as its input.
+    fn convolution(&mut self, input: &str, dims: [i64; 4], stride: i64, group: i64) -> String {
+        let fan_in: i64 = dims[1..].iter().product();
+        let scale = (6.0 / fan_in as f32).sqrt();
+        let weights: Vec<_> =
+            self.noise(dims.iter().product()).iter().map(|weight| weight * scale).collect();
+        let weights = self.floats(&dims, &weights);
+        let bias = self.noise(dims[0]);
+        let bias = self.floats(&dims[..1], &bias);
+        let pad = dims[2] / 2;
+        self.node(
+            "Conv",
+            &[input, &weights, &bias],
+            &[
+                ("kernel_shape", &dims[2..]),
+                ("strides", &[stride, stride]),
+                ("pads", &[pad, pad, pad, pad]),
+                ("group", &[group]),
+            ],
+        )
+    }
+
+    fn activation(&mut self, input: &str, activation: Activation) -> String {
+        match activation {
+            Activation::Relu => self.node("Relu", &[input], &[]),
+            Activation::LeakyRelu => self.node("LeakyRelu", &[input], &[]),
+        }
+    }
+
+    /// The features of each level, the smallest stride first.
+    fn features(&mut self, input: &str, activation: Activation) -> Vec<String> {
+        // Pixels are large numbers.
+        let scale = self.floats(&[], &[1.0 / 64.0]);
+        let scaled = self.node("Mul", &[input, &scale], &[]);
+        let mut layer = |input: &str, dims: [i64; 4], stride: i64, group: i64| {
+            let output = self.convolution(input, dims, stride, group);
+            self.activation(&output, activation)
+        };
+        let half = layer(&scaled, [8, 3, 3, 3], 2, 1);
+        let depthwise = layer(&half, [8, 1, 3, 3], 2, 8);
+        let quarter = layer(&depthwise, [12, 8, 1, 1], 1, 1);
+        let eighth = layer(&quarter, [16, 12, 3, 3], 2, 1);
+        let sixteenth = layer(&eighth, [20, 16, 3, 3], 2, 1);
+        let last = layer(&sixteenth, [24, 20, 3, 3], 2, 1);
+        let mut lateral = |value: &str, channels| layer(value, [FEATURES, channels, 1, 1], 1, 1);
+        let (eighth, sixteenth) = (lateral(&eighth, 16), lateral(&sixteenth, 20));
+        let top = lateral(&last, 24);
+        let middle = self.merge(&sixteenth, &top, activation);
+        let bottom = self.merge(&eighth, &middle, activation);
+        vec![bottom, middle, top]
+    }
+
+    fn merge(&mut self, lateral: &str, above: &str, activation: Activation) -> String {
+        let (start, end) = (self.integers(&[2]), self.integers(&[4]));
+        let shape = self.node("Shape", &[lateral], &[]);
+        let spatial = self.node("Slice", &[&shape, &start, &end], &[]);
+        let end = self.integers(&[0]);
+        let above_shape = self.node("Shape", &[above], &[]);
+        let outer = self.node("Slice", &[&above_shape, &end, &start], &[]);
+        let sizes = self.node("Concat", &[&outer, &spatial], &[("axis", &[0])]);
+        let larger = self.node("Resize", &[above, "", "", &sizes], &[]);
+        let sum = self.node("Add", &[lateral, &larger], &[]);
+        let merged = self.convolution(&sum, [FEATURES, FEATURES, 3, 3], 1, 1);
+        self.activation(&merged, activation)
+    }
+
+    /// The convolution of a head of this name; returns its output, which has the name, too.
+    fn head(
+        &mut self,
+        name: &str,
+        features: &str,
+        values: i64,
+        calibration: &Calibration,
+    ) -> String {
+        let output = self.convolution(features, [ANCHORS * values, FEATURES, 1, 1], 1, 1);
+        let [weights, bias] =
+            &mut self.tensors[..].last_chunk_mut::<2>().expect("the convolution's");
+        let (factor, last) = calibration.get(name).copied().unwrap_or((1.0, [0.0; 2]));
+        let weights_now: Vec<f32> = read(weights).iter().map(|weight| weight * factor).collect();
+        let mut bias_now = vec![0.0; (ANCHORS * values) as usize];
+        for (anchor, value) in last.into_iter().enumerate() {
+            bias_now[(anchor + 1) * values as usize - 1] = value;
+        }
+        for (tensor, values) in [(weights, weights_now), (bias, bias_now)] {
+            tensor.raw_data = Some(values.iter().flat_map(|value| value.to_le_bytes()).collect());
+        }
+        self.rename(&output, name);
+        name.into()
+    }
+
+    fn finish(self, input: &[Option<i64>], output: Vec<ValueInfoProto>) -> ModelProto {
+        let graph = GraphProto {
+            name: Some("network".into()),
+            node: self.nodes,
+            initializer: self.tensors,
+            input: vec![value(INPUT, input)],
+            output,
+            ..GraphProto::default()
+        };
+        let opset = OperatorSetIdProto { domain: None, version: Some(17) };
+        ModelProto {
+            ir_version: Some(8),
+            graph: Some(graph),
+            opset_import: vec![opset],
+            ..ModelProto::default()
+        }
+    }
+}
+
+fn tensor(name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> TensorProto {
+    TensorProto {
+        name: Some(name.into()),
+        dims: dims.into(),
+        data_type: Some(data_type as i32),
+        raw_data: Some(Bytes::from(raw)),
+        ..TensorProto::default()
+    }
+}
+
+fn read(tensor: &TensorProto) -> Vec<f32> {
+    tensor.floats().expect("floats")
+}
