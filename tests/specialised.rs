@@ -11,7 +11,7 @@ use gstretinaface::{
     frame::{Colour, Layout},
     inference::{Config, Loader, OrtEngine},
     meta,
-    model::{InputSpec, Model},
+    model::{InputSpec, Known, Model},
     preprocess::{Form, Pixels, Placement, ScaleMethod},
     retinaface::detector::{Detector, Engine},
 };
@@ -63,8 +63,8 @@ fn format(sample: &gst::Sample) -> (gst_video::VideoInfo, Layout) {
 
 fn numbers(face: &Face) -> Vec<f32> {
     let bounds = face.bounds;
-    let landmarks = face.landmarks.expect("the network gives landmarks").0;
-    let points = landmarks.iter().flat_map(|point| [point.x, point.y]);
+    let points = face.landmarks.iter().flat_map(|landmarks| landmarks.0);
+    let points = points.flat_map(|point| [point.x, point.y]);
     [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max].into_iter().chain(points).collect()
 }
 
@@ -95,7 +95,7 @@ fn decoded(path: &Path, format: &str, size: Option<(u32, u32)>) -> gst::Sample {
 
 fn model() -> Arc<Model> {
     let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    Model::shared(&model).expect("a RetinaFace network")
+    Model::shared(&model, &Known::default()).expect("a RetinaFace network")
 }
 
 fn loader(model: &Arc<Model>) -> Loader {
@@ -133,6 +133,47 @@ fn every_set_of_strides_at_every_size() {
         }
     }
     assert!(compared > 20, "only {compared} faces");
+}
+
+/// Networks of the other families.
+#[test]
+fn other_networks_at_every_size() {
+    let test = "other_networks_at_every_size";
+    let Some(shared) = common::shared(test) else { return };
+    let pictures = ["1.png", "test.png"].map(|name| shared.join("images").join(name));
+    let pictures = pictures.map(|path| decoded(&path, "BGR", None));
+    for (name, sets) in [
+        ("16.onnx", &[&[16][..]][..]),
+        ("16and32.onnx", &[&[16], &[32], &[16, 32]]),
+        ("8and16.onnx", &[&[8], &[16], &[8, 16]]),
+        ("scrfd_500m_kps.onnx", &SETS),
+        ("yunet_n_dynamic.onnx", &SETS),
+    ] {
+        let model = fs::read(shared.join("models").join(name)).expect("a network");
+        let model = Model::shared(&model, &Known::default()).expect("a face network");
+        let loader = loader(&model);
+        let mut compared = 0;
+        for (width, height) in [(33u32, 57u32), (97, 65), (640, 480), (1920, 1080)] {
+            let multiple = model.sizes().multiple;
+            let size = (width.next_multiple_of(multiple), height.next_multiple_of(multiple));
+            // All of them take long at large sizes.
+            let sets = if width > 640 { &sets[sets.len() - 1..] } else { sets };
+            for strides in sets {
+                let spec = InputSpec::new(size, strides);
+                let original = loader.as_exported(&spec, &Config::cpu(1)).expect("it loads");
+                let mut original = OrtEngine::new(Arc::new(original)).expect("it runs");
+                let mut specialised = engine(&model, &spec);
+                for (index, picture) in pictures.iter().enumerate() {
+                    let place = format!("{name}, picture {index}, {size:?}, strides {strides:?}");
+                    let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
+                    let found = faces(picture, &mut specialised, ScaleMethod::Bilinear);
+                    assert_same(&found, &expected, &place);
+                    compared += found.len();
+                }
+            }
+        }
+        assert!(compared > 20, "{name}: only {compared} faces");
+    }
 }
 
 /// What a network finds in a picture scaled to `size`, given planes and given pixels, and
@@ -206,7 +247,7 @@ fn pixels_give_what_planes_give_to_other_networks() {
     let source = (info.width(), info.height());
     for name in ["16.onnx", "16and32.onnx", "8and16.onnx"] {
         let model = fs::read(shared.join("models").join(name)).expect("a network");
-        let model = Model::shared(&model).expect("a RetinaFace network");
+        let model = Model::shared(&model, &Known::default()).expect("a face network");
         for size in [source, (600, 700)] {
             let method = ScaleMethod::Bilinear;
             let (_, expected, found) = in_both_forms(&model, &picture, size, method);

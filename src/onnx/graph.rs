@@ -102,6 +102,8 @@ fn stride_after(node: &NodeProto, (across, down): (u64, u64)) -> Option<(u64, u6
         | Operator::Arithmetic(_)
         | Operator::Concat
         | Operator::Pad => Some((across, down)),
+        // Of channels.
+        Operator::Gather if node.int("axis") == Some(1) => Some((across, down)),
         Operator::Constant
         | Operator::Gather
         | Operator::Reshape

@@ -208,6 +208,13 @@ impl<'a> Shapes<'a> {
                 };
                 shape.iter().zip(&slices).map(cut).collect()
             }
+            Operator::Gather => {
+                let mut shape = self.input_shape(node, 0)?.to_vec();
+                let axis = absolute(node.int("axis").unwrap_or(0), shape.len())?;
+                let indices = self.input_integers(node, 1).filter(|indices| !indices.scalar)?;
+                *shape.get_mut(axis)? = indices.values.len();
+                shape
+            }
             Operator::Transpose => {
                 let shape = self.input_shape(node, 0)?;
                 let pick = |&axis: &i64| shape.get(absolute(axis, shape.len())?).copied();
@@ -225,11 +232,9 @@ impl<'a> Shapes<'a> {
                 sizes.collect::<Option<_>>().filter(|_| fits)?
             }
             // Constants are asked for where they are read; the others only compute integers.
-            Operator::Constant
-            | Operator::Gather
-            | Operator::Shape
-            | Operator::Squeeze
-            | Operator::Unsqueeze => return None,
+            Operator::Constant | Operator::Shape | Operator::Squeeze | Operator::Unsqueeze => {
+                return None;
+            }
         };
         let sensible = shape.len() <= MAX_RANK && shape.iter().all(|&size| size <= MAX_DIMENSION);
         sensible.then_some(shape)

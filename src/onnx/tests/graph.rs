@@ -106,6 +106,15 @@ fn operators_that_keep_the_grid_keep_the_stride() {
 }
 
 #[test]
+fn channels_may_be_taken_in_another_order() {
+    let first = node("Conv", &["x"], "a").with_ints("strides", &[2, 2]);
+    let gather = |axis: i64| {
+        strides(&[first.clone(), node("Gather", &["a", "i"], "y").with_int("axis", axis)], "y")
+    };
+    assert_eq!((gather(1), gather(2)), (Some((2, 2)), None));
+}
+
+#[test]
 fn a_stride_is_known_where_one_input_has_one() {
     // The features from above are resized by scales that nothing here follows.
     let nodes = [

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::onnx::builder::GraphBuilder;
-use crate::onnx::passes::{pixels, widen};
+use crate::onnx::passes::{fold, pixels, widen};
 use crate::preprocess::{ChannelOrder, Normalisation, Pixels, ScaleMethod};
 
 /// A 1×1 convolution with 2 outputs, a depthwise one and one with 1 output, with activations
@@ -383,4 +383,62 @@ fn names_of_the_network_are_left_to_it() {
     assert_eq!(input, "pixels_");
     assert_eq!(builder.nodes[0].output, ["Cast_"]);
     assert!(builder.is_sound("pixels_"));
+}
+
+/// A convolution of two outputs, which a node multiplies or divides.
+fn factored(behind: NodeProto, tensors: &[TensorProto]) -> GraphProto {
+    let convolution = node("Conv", &["x", "w", "b"], "c");
+    let own = [floats("w", &[2, 1, 1, 1], &[2.0, -3.0]), floats("b", &[2], &[0.5, 1.0])];
+    graph_of(&[convolution, behind, node("Relu", &["y"], "z")], &[&own[..], tensors].concat())
+}
+
+#[test]
+fn factors_behind_convolutions_become_part_of_their_weights() {
+    let factor = floats("factor", &[], &[4.0]);
+    for (behind, expected) in [
+        (node("Mul", &["c", "factor"], "y"), 4.0),
+        (node("Mul", &["factor", "c"], "y"), 4.0),
+        (node("Div", &["c", "factor"], "y"), 0.25),
+    ] {
+        let mut graph = factored(behind, std::slice::from_ref(&factor));
+        assert!(fold::fold_factors(&mut graph));
+        let [convolution, behind, _] = &graph.node[..] else { panic!("the nodes stay") };
+        assert_eq!((behind.op(), &behind.input[..]), ("Identity", &["c".to_owned()][..]));
+        assert_eq!(behind.output, ["y"]);
+        let tensor = |input: usize| {
+            let name = &convolution.input[input];
+            let tensor = graph.initializer.iter().find(|tensor| tensor.name() == name).unwrap();
+            (tensor.dims.clone(), tensor.floats().unwrap())
+        };
+        assert_eq!(tensor(1), (vec![2, 1, 1, 1], vec![2.0 * expected, -3.0 * expected]));
+        assert_eq!(tensor(2), (vec![2], vec![0.5 * expected, expected]));
+        assert_eq!(convolution.input[0], "x");
+    }
+}
+
+#[test]
+fn other_factors_stay() {
+    let factor = floats("factor", &[], &[4.0]);
+    let unchanged = |graph: GraphProto| {
+        let mut folded = graph.clone();
+        assert!(!fold::fold_factors(&mut folded));
+        assert_eq!(folded, graph);
+    };
+    let many = floats("factor", &[1, 2, 1, 1], &[4.0, 5.0]);
+    unchanged(factored(node("Mul", &["c", "factor"], "y"), &[many]));
+    unchanged(factored(node("Mul", &["c", "z"], "y"), &[]));
+    unchanged(factored(node("Add", &["c", "factor"], "y"), std::slice::from_ref(&factor)));
+    unchanged(factored(node("Div", &["factor", "c"], "y"), std::slice::from_ref(&factor)));
+    unchanged(factored(node("Div", &["c", "zero"], "y"), &[floats("zero", &[], &[0.0])]));
+    let multiplied = || factored(node("Mul", &["c", "factor"], "y"), std::slice::from_ref(&factor));
+    // Others read what is multiplied, or the caller does.
+    let mut shared = multiplied();
+    shared.node.push(node("Relu", &["c"], "other"));
+    unchanged(shared);
+    let mut output = multiplied();
+    output.output = vec![ValueInfoProto { name: Some("c".into()), ..ValueInfoProto::default() }];
+    unchanged(output);
+    let mut pool = multiplied();
+    pool.node[0] = node("MaxPool", &["x"], "c");
+    unchanged(pool);
 }

@@ -289,6 +289,17 @@ fn transpose_reorders() {
 }
 
 #[test]
+fn gather_takes_some_of_an_axis() {
+    let gather = |axis: i64, indices: TensorProto| {
+        inferred(&[1, 3, 4], &[node("Gather", &["x", "i"], "y").with_int("axis", axis)], &[indices])
+    };
+    assert_eq!(gather(1, list("i", &[2, 1, 0])), Some(vec![1, 3, 4]));
+    assert_eq!(gather(-1, list("i", &[0, 0])), Some(vec![1, 3, 2]));
+    assert_eq!(gather(3, list("i", &[0])), None);
+    assert_eq!(gather(1, integers("i", &[], &[0])), None, "an axis less");
+}
+
+#[test]
 fn reshape_keeps_the_elements() {
     let reshape = node("Reshape", &["x", "shape"], "y");
     let shape = |wanted: &[i64]| inferred(&[2, 3, 4], from_ref(&reshape), &[list("shape", wanted)]);

@@ -180,3 +180,23 @@ fn constants_are_no_nodes() {
     let slope = graph.initializer.iter().find(|tensor| tensor.name() == "slope").unwrap();
     assert_eq!(slope.floats(), Some(vec![0.25]));
 }
+
+/// Of backgrounds and faces of two anchors, side by side: what a sigmoid is to see.
+#[test]
+fn the_second_of_each_pair_can_be_all_that_is_wanted() {
+    let tensors = [floats("four", &[4, 1, 1, 1], &[1.0, 2.0, 3.0, 4.0])];
+    let mut proto = network(node("Relu", &["f"], "g"), &tensors);
+    proto.graph.as_mut().unwrap().node[2].input[1] = "four".into();
+    let weights = |channels: Channels| {
+        let mut wanted = wanted((8, 6));
+        wanted.heads[0].parts[0].channels = channels;
+        let graph = decoded(&specialise(&proto, &wanted).ok()?).graph?;
+        let tensor = graph.initializer.iter().find(|tensor| tensor.name() == "out.weight")?;
+        tensor.floats()
+    };
+    let pairs = vec![(0, 1), (2, 3)];
+    assert_eq!(weights(Channels::Seconds(pairs.clone())), Some(vec![2.0, 4.0]));
+    assert_eq!(weights(Channels::Differences(pairs)), Some(vec![1.0, 1.0]));
+    assert_eq!(weights(Channels::Seconds(vec![(0, 2), (1, 3)])), Some(vec![3.0, 4.0]));
+    assert_eq!(weights(Channels::Seconds(vec![(0, 1)])), None, "others are left over");
+}
