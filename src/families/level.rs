@@ -22,6 +22,13 @@ pub struct View {
 }
 
 impl View {
+    /// Values in an output `[1, channels, rows, columns]` of a level of `grid` (columns, rows) cells, from
+    /// this channel on: those of one anchor after those of the other.
+    pub fn planes(output: usize, channel: usize, values: usize, grid: (usize, usize)) -> Self {
+        let plane = grid.0 * grid.1;
+        Self { output, offset: channel * plane, cell: 1, anchor: values * plane, channel: plane }
+    }
+
     /// The values of one anchor at one cell.
     ///
     /// # Panics
@@ -84,15 +91,7 @@ impl Level {
         anchors: usize,
         landmarks: bool,
     ) -> Self {
-        let plane = grid.0 * grid.1;
-        let view = |first_channel: usize, values: usize| View {
-            output,
-            offset: first_channel * plane,
-            cell: 1,
-            anchor: values * plane,
-            channel: plane,
-        };
-        let landmarks = landmarks.then(|| view(anchors * (1 + BOX_VALUES), LANDMARK_VALUES));
+        let view = |channel, values| View::planes(output, channel, values, grid);
         Self {
             stride,
             grid,
@@ -100,15 +99,8 @@ impl Level {
             score: view(0, 1),
             objectness: None,
             boxes: view(anchors, BOX_VALUES),
-            landmarks,
+            landmarks: landmarks.then(|| view(anchors * (1 + BOX_VALUES), LANDMARK_VALUES)),
         }
-    }
-
-    /// A [merged](Self::merged) level with objectness behind everything else.
-    pub fn with_objectness(self) -> Self {
-        let values = 1 + BOX_VALUES + self.landmarks.map_or(0, |_| LANDMARK_VALUES);
-        let offset = self.anchors * values * self.cells();
-        Self { objectness: Some(View { offset, ..self.score }), ..self }
     }
 
     pub fn cells(&self) -> usize {
@@ -176,10 +168,6 @@ mod tests {
         assert_eq!(level.output_len(4), 0);
         let without = Level::merged(5, 16, (7, 4), 3, false);
         assert_eq!((without.landmarks, without.output_len(5)), (None, 15 * 28));
-        // Another plane an anchor.
-        assert_eq!(level.with_objectness().objectness, Some(view(45 * 28, 28)));
-        assert_eq!(level.with_objectness().output_len(5), 48 * 28);
-        assert_eq!(without.with_objectness().objectness, Some(view(15 * 28, 28)));
     }
 
     /// A value of the last anchor of the last of 6 cells: 2 + 5·8 + 1·4 + 3·1 = 49 is the last element.

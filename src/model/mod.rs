@@ -21,7 +21,7 @@ use crate::{
         },
         heads::{Heads, Score},
         input,
-        level::{BOX_VALUES, LANDMARK_VALUES, Level, cells},
+        level::{BOX_VALUES, LANDMARK_VALUES, Level, View, cells},
         resembles::resembles,
     },
     onnx::{
@@ -304,24 +304,17 @@ impl Model {
         if !self.sizes.contain(input.size) {
             return Err(NotSpecialised::OtherSize);
         }
-        let mut levels = Vec::new();
-        let mut heads = Vec::new();
         let wanted = |level: &&RecognisedLevel| input.strides.contains(&level.stride);
-        for (output, level) in self.recognised.levels.iter().filter(wanted).enumerate() {
-            let grid = grid(input.size, level.stride);
+        let levels: Vec<_> = self.recognised.levels.iter().filter(wanted).collect();
+        let head = |level: &&RecognisedLevel| {
             let convolutions = level.convolutions.ok_or(NotSpecialised::Untraced)?;
-            let landmarks = convolutions.landmarks.is_some();
-            let merged = Level::merged(output, level.stride, grid, level.anchors, landmarks);
-            levels.push(match convolutions.objectness {
-                Some(_) => merged.with_objectness(),
-                None => merged,
-            });
-            heads.push(Head {
+            Ok(Head {
                 name: format!("stride{}", level.stride),
-                grid,
+                grid: grid(input.size, level.stride),
                 parts: self.parts(convolutions, level.anchors),
-            });
-        }
+            })
+        };
+        let heads = levels.iter().map(head).collect::<Result<_, _>>()?;
         let wanted = Wanted {
             input: &self.input,
             size: input.size,
@@ -331,13 +324,32 @@ impl Model {
             heads,
             lanes,
         };
-        let specialise::Specialised { model, input, outputs } =
+        let specialise::Specialised { model, input: name, outputs, places } =
             specialise::specialise(&self.proto, &wanted)?;
+        let levels = levels.iter().zip(&places).map(|(level, places)| {
+            let grid = grid(input.size, level.stride);
+            let mut places = places.iter();
+            let mut view = |values: usize| {
+                let place = places.next()?;
+                Some(View::planes(place.output, place.channel, values, grid))
+            };
+            // In the order of the parts.
+            Some(Level {
+                stride: level.stride,
+                grid,
+                anchors: level.anchors,
+                score: view(1)?,
+                boxes: view(BOX_VALUES)?,
+                landmarks: level.landmarks.and_then(|_| view(LANDMARK_VALUES)),
+                objectness: level.objectness.and_then(|_| view(1)),
+            })
+        });
+        let levels = levels.collect::<Option<_>>().ok_or(NotSpecialised::OtherHeads)?;
         let heads = Heads { family: self.family(), score: Score::Logit, levels };
-        Ok(Specialised { model, input, outputs, heads })
+        Ok(Specialised { model, input: name, outputs, heads })
     }
 
-    /// Scores, boxes, landmarks and objectness, in the order of [`Level::merged`].
+    /// Scores, boxes, landmarks and objectness.
     fn parts(&self, convolutions: HeadConvolutions, anchors: usize) -> Vec<Part> {
         let HeadConvolutions { scores, objectness, boxes, landmarks } = convolutions;
         let score = Part {

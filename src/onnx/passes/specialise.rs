@@ -38,17 +38,16 @@ pub struct Wanted<'a> {
     pub lanes: usize,
 }
 
-/// Convolutions over the same values that become one, whose output is one of the network's.
+/// Convolutions of a level. Those of one pixel that read the same values become one.
 pub struct Head {
-    /// Of the output, changed where the network has the name already.
+    /// Of its outputs, changed where the network has the name already.
     pub name: String,
-    /// Columns and rows of the output.
+    /// Columns and rows of the outputs.
     pub grid: (usize, usize),
-    /// In the order of the output's channels.
     pub parts: Vec<Part>,
 }
 
-/// A 1×1 convolution of a head.
+/// A convolution of a head.
 pub struct Part {
     /// Index of the node.
     pub convolution: usize,
@@ -72,8 +71,18 @@ pub struct Specialised {
     pub model: Vec<u8>,
     /// The name of its input: `[batch, …]`, each frame in the wanted form.
     pub input: String,
-    /// The names and shapes of its outputs, one a head: `[batch, channels, rows, columns]`.
+    /// The names and shapes of its outputs: `[batch, channels, rows, columns]`.
     pub outputs: Vec<(String, Vec<i64>)>,
+    /// Where the parts of each head are.
+    pub places: Vec<Vec<Place>>,
+}
+
+/// Where the channels of a part begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which of the outputs.
+    pub output: usize,
+    pub channel: usize,
 }
 
 /// Why a network is left as it is. It can be run all the same.
@@ -85,8 +94,8 @@ pub enum NotSpecialised {
     OtherSize,
     #[error("the convolutions behind the network's outputs were not found")]
     Untraced,
-    #[error("the convolutions behind a level's outputs cannot be merged into one")]
-    Unmergeable,
+    #[error("the convolutions behind a level's outputs are of another kind than heads have")]
+    OtherHeads,
     #[error("the shapes within the network depend on more than the size of its input")]
     UnknownShapes,
     #[error("nodes of the network read values that no node, or only a later one, computes")]
@@ -105,13 +114,16 @@ pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, No
     let graph = Graph::new(graph_proto);
     let shape = [wanted.batch, 3, height as usize, width as usize];
     let shapes = Shapes::new(&graph, wanted.input, shape.to_vec());
-    let heads = wanted.heads.iter().map(|head| Merged::new(&graph, &shapes, head));
-    let heads: Vec<Merged> = heads.collect::<Result<_, _>>()?;
+    let mut outputs = Vec::new();
+    let mut places = Vec::with_capacity(wanted.heads.len());
+    for head in &wanted.heads {
+        places.push(gather(&graph, &shapes, head, &mut outputs)?);
+    }
 
     let mut rewrite = Rewrite::new(&graph, &shapes, graph_proto);
-    rewrite.keep(heads.iter().map(|head| head.features));
-    let shapes: Vec<_> = heads.iter().map(|head| head.shape(wanted.batch)).collect();
-    let names: Vec<_> = heads.into_iter().map(|head| rewrite.add_head(head)).collect();
+    rewrite.keep(outputs.iter().map(|output| output.source.value(&graph)));
+    let shapes: Vec<_> = outputs.iter().map(|output| output.shape(wanted.batch)).collect();
+    let names: Vec<_> = outputs.into_iter().map(|output| rewrite.add(output)).collect();
     let mut builder = rewrite.builder;
     if !builder.is_sound(wanted.input) {
         return Err(NotSpecialised::Unordered);
@@ -143,7 +155,7 @@ pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, No
     };
     let shapes = shapes.into_iter().map(|shape| shape.map(dimension).to_vec());
     let outputs = names.into_iter().zip(shapes).collect();
-    Ok(Specialised { model: model.encode_to_vec(), input: input_name, outputs })
+    Ok(Specialised { model: model.encode_to_vec(), input: input_name, outputs, places })
 }
 
 /// From this version on, Resize can be told the size to resize to.
@@ -264,11 +276,14 @@ impl<'a> Rewrite<'a> {
         name.to_owned()
     }
 
-    /// Adds a merged convolution; returns the name of its output.
-    fn add_head(&mut self, head: Merged<'a>) -> String {
-        let name = self.builder.unique_name(head.name);
-        let features = self.input(head.features);
-        let rows = head.rows;
+    /// Adds an output's convolution, unless it is kept; returns the output's name.
+    fn add(&mut self, output: Output<'a>) -> String {
+        let (features, rows) = match output.source {
+            Source::Pointwise { features, rows } => (features, rows),
+            Source::Kept { node, .. } => return self.graph.nodes[node].output[0].clone(),
+        };
+        let name = self.builder.unique_name(output.name);
+        let features = self.input(features);
         let dims = [dimension(rows.bias.len()), dimension(rows.channels), 1, 1];
         let weights = self.builder.add_floats(&format!("{name}.weight"), &dims, &rows.weights);
         let bias = self.builder.add_floats(&format!("{name}.bias"), &dims[..1], &rows.bias);
@@ -333,55 +348,101 @@ impl Rows {
     }
 }
 
-/// The merged convolution of a head, and the value that it reads.
-struct Merged<'a> {
+/// One of the outputs.
+struct Output<'a> {
     name: &'a str,
     /// Cells in a row and in a column.
     grid: (usize, usize),
-    features: &'a str,
-    rows: Rows,
+    source: Source<'a>,
 }
 
-impl<'a> Merged<'a> {
-    fn new(graph: &Graph<'a>, shapes: &Shapes, head: &'a Head) -> Result<Self, NotSpecialised> {
-        let (features, rows) =
-            Self::merge(graph, &head.parts).ok_or(NotSpecialised::Unmergeable)?;
-        match shapes.shape(features) {
+enum Source<'a> {
+    /// 1×1 convolutions over these features, merged.
+    Pointwise { features: &'a str, rows: Rows },
+    /// A convolution as it is, with so many outputs.
+    Kept { node: usize, channels: usize },
+}
+
+impl<'a> Source<'a> {
+    fn new(graph: &Graph<'a>, part: &Part) -> Option<Self> {
+        let node = graph.nodes.get(part.convolution)?;
+        let rows = match &part.channels {
+            Channels::All(count) => Rows::new(graph, node, *count),
+            Channels::Differences(pairs) => {
+                Rows::new(graph, node, 2 * pairs.len()).map(|rows| rows.differences(pairs))
+            }
+            Channels::Seconds(pairs) => {
+                Rows::new(graph, node, 2 * pairs.len()).map(|rows| rows.seconds(pairs))
+            }
+        };
+        if let Some(rows) = rows {
+            let features = graph.source(node.input.first()?)?;
+            return Some(Self::Pointwise { features, rows });
+        }
+        // YuNet's, of 3×3 pixels and a channel each.
+        let convolution = Convolution::read(node, |name| graph.constant(name))?;
+        let kept =
+            part.channels == Channels::All(convolution.outputs()) && !convolution.is_pointwise();
+        kept.then_some(Self::Kept { node: part.convolution, channels: convolution.outputs() })
+    }
+
+    fn channels(&self) -> usize {
+        match self {
+            Self::Pointwise { rows, .. } => rows.bias.len(),
+            Self::Kept { channels, .. } => *channels,
+        }
+    }
+
+    /// What the rest of the network has to compute.
+    fn value(&self, graph: &Graph<'a>) -> &'a str {
+        match self {
+            Self::Pointwise { features, .. } => features,
+            Self::Kept { node, .. } => graph.nodes[*node].output[0].as_str(),
+        }
+    }
+}
+
+impl Output<'_> {
+    fn shape(&self, batch: usize) -> [usize; 4] {
+        [batch, self.source.channels(), self.grid.1, self.grid.0]
+    }
+}
+
+/// Appends the outputs of a head; where its parts are in them.
+fn gather<'a>(
+    graph: &Graph<'a>,
+    shapes: &Shapes,
+    head: &'a Head,
+    outputs: &mut Vec<Output<'a>>,
+) -> Result<Vec<Place>, NotSpecialised> {
+    let first = outputs.len();
+    let mut places = Vec::with_capacity(head.parts.len());
+    for part in &head.parts {
+        let source = Source::new(graph, part).ok_or(NotSpecialised::OtherHeads)?;
+        match shapes.shape(source.value(graph)) {
             Some([_, _, rows, columns]) if (*columns, *rows) == head.grid => {}
             Some(_) => return Err(NotSpecialised::OtherGrid),
             None => return Err(NotSpecialised::UnknownShapes),
         }
-        Ok(Self { name: &head.name, grid: head.grid, features, rows })
-    }
-
-    /// What all parts read, and their rows one after the other.
-    fn merge(graph: &Graph<'a>, parts: &[Part]) -> Option<(&'a str, Rows)> {
-        let mut merged: Option<(&str, Rows)> = None;
-        for part in parts {
-            let node = graph.nodes.get(part.convolution)?;
-            let features = graph.source(node.input.first()?)?;
-            let rows = match &part.channels {
-                Channels::All(count) => Rows::new(graph, node, *count)?,
-                Channels::Differences(pairs) => {
-                    Rows::new(graph, node, 2 * pairs.len())?.differences(pairs)
-                }
-                Channels::Seconds(pairs) => Rows::new(graph, node, 2 * pairs.len())?.seconds(pairs),
-            };
-            match &mut merged {
-                None => merged = Some((features, rows)),
-                Some((shared, merged)) => {
-                    if *shared != features || merged.channels != rows.channels {
-                        return None;
-                    }
-                    merged.append(rows);
-                }
+        let merged = (outputs[first..].iter_mut().enumerate()).find_map(|(index, output)| {
+            match (&mut output.source, &source) {
+                (
+                    Source::Pointwise { features, rows },
+                    Source::Pointwise { features: other, rows: others },
+                ) if features == other && rows.channels == others.channels => Some((index, rows)),
+                _ => None,
+            }
+        });
+        match (merged, source) {
+            (Some((index, rows)), Source::Pointwise { rows: others, .. }) => {
+                places.push(Place { output: first + index, channel: rows.bias.len() });
+                rows.append(others);
+            }
+            (_, source) => {
+                places.push(Place { output: outputs.len(), channel: 0 });
+                outputs.push(Output { name: &head.name, grid: head.grid, source });
             }
         }
-        merged
     }
-
-    /// Of the output.
-    fn shape(&self, batch: usize) -> [usize; 4] {
-        [batch, self.rows.bias.len(), self.grid.1, self.grid.0]
-    }
+    Ok(places)
 }

@@ -7,7 +7,7 @@ use prost::Message;
 use super::*;
 use crate::{
     onnx::passes::specialise::{
-        Channels, Head, NotSpecialised, Part, Specialised, Wanted, specialise,
+        Channels, Head, NotSpecialised, Part, Place, Specialised, Wanted, specialise,
     },
     preprocess::{Form, Normalisation},
 };
@@ -123,22 +123,48 @@ fn the_versions_stay_the_network_s() {
 }
 
 #[test]
-fn heads_that_read_different_values_are_not_merged() {
+fn heads_that_read_the_same_values_are_merged() {
     let mut proto = network(node("Relu", &["f"], "g"), &[]);
     let graph = proto.graph.as_mut().unwrap();
     graph.node.push(node("Conv", &["f", "head"], "other"));
     let mut wanted = wanted((8, 6));
     wanted.heads[0].parts.push(Part { convolution: 3, channels: Channels::All(2) });
-    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::Unmergeable));
+    // Others have outputs of their own.
+    let specialised = specialise(&proto, &wanted).unwrap();
+    let shape = |channels: i64| vec![1, channels, 6, 8];
+    assert_eq!(specialised.outputs, [("out".to_owned(), shape(2)), ("out_".to_owned(), shape(2))]);
+    let place = |output, channel| Place { output, channel };
+    assert_eq!(specialised.places, [[place(0, 0), place(1, 0)]]);
     // The same values: four channels.
     proto.graph.as_mut().unwrap().node[3].input[0] = "g".into();
     let specialised = specialise(&proto, &wanted).unwrap();
-    assert_eq!(specialised.outputs, [("out".to_owned(), vec![1, 4, 6, 8])]);
+    assert_eq!(specialised.outputs, [("out".to_owned(), shape(4))]);
+    assert_eq!(specialised.places, [[place(0, 0), place(0, 2)]]);
     // Three channels where there are two; a node that is not there.
     wanted.heads[0].parts[1].channels = Channels::All(3);
-    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::Unmergeable));
+    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::OtherHeads));
     wanted.heads[0].parts[1] = Part { convolution: 4, channels: Channels::All(2) };
-    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::Unmergeable));
+    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::OtherHeads));
+}
+
+/// As YuNet's: one channel each, of 3×3 pixels.
+#[test]
+fn convolutions_of_more_than_a_pixel_are_kept() {
+    let tensors = [floats("depthwise", &[2, 1, 3, 3], &[0.5; 18])];
+    let mut proto = network(node("Relu", &["f"], "g"), &tensors);
+    let graph = proto.graph.as_mut().unwrap();
+    let pads = |node: NodeProto| node.with_ints("pads", &[1, 1, 1, 1]).with_int("group", 2);
+    graph.node.push(pads(node("Conv", &["h", "depthwise"], "d")));
+    let mut wanted = wanted((8, 6));
+    wanted.heads[0].parts[0].convolution = 3;
+    let specialised = specialise(&proto, &wanted).unwrap();
+    assert_eq!(specialised.outputs, [("d".to_owned(), vec![1, 2, 6, 8])]);
+    assert_eq!(ops(Ok(specialised)).unwrap(), ["Conv", "Relu", "Conv", "Conv"]);
+    wanted.heads[0].parts[0].channels = Channels::All(1);
+    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::OtherHeads));
+    // Pairs of scores cannot be subtracted in it.
+    wanted.heads[0].parts[0].channels = Channels::Differences(vec![(0, 1)]);
+    assert_eq!(specialise(&proto, &wanted).err(), Some(NotSpecialised::OtherHeads));
 }
 
 /// 3 − 2 in one row, of the head's two.
