@@ -41,11 +41,17 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// mobilenet0.25, where it was there when the plugin was built.
+/// The network that build.rs found.
 #[cfg(embedded_model)]
 const EMBEDDED_MODEL: Option<&[u8]> = Some(include_bytes!(env!("RETINAFACE_MODEL")));
 #[cfg(not(embedded_model))]
 const EMBEDDED_MODEL: Option<&[u8]> = None;
+
+const MODEL_FILE_BLURB: &str = concat!(
+    "ONNX file with a network of the PyTorch, InsightFace, SCRFD or YuNet family (unset = ",
+    env!("RETINAFACE_BUILT_IN"),
+    ")"
+);
 
 const FORMATS: &[gst_video::VideoFormat] = &[
     gst_video::VideoFormat::Bgr,
@@ -125,8 +131,7 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "model-file",
         nick = "Model file",
-        blurb = "ONNX file with a face network: RetinaFace of the PyTorch or InsightFace family, \
-                 SCRFD or YuNet (unset = built-in mobilenet0.25 network)",
+        blurb = MODEL_FILE_BLURB,
         get, set, type = Option<PathBuf>, member = model_file, nullable,
         mutable_ready,
     )]
