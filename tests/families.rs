@@ -408,6 +408,48 @@ fn yunet() {
     }
 }
 
+/// YOLO networks give pixels: a box of 20×10 around (30, 40). Red, green and blue, from 0 to 1, are 0.196,
+/// 0.392 and 0.784: landmarks at a hundred times that. The score is 1/(1 + e^(−2·0.784)), a black pixel's
+/// 0.5.
+#[test]
+fn yolo() {
+    let score: Row = ([0.0, 0.0, 2.0], 0.0);
+    let channels = [100.0 * 50.0 / 255.0, 100.0 * 100.0 / 255.0, 100.0 * 200.0 / 255.0];
+    let bounds = [20.0, 35.0, 40.0, 45.0];
+    for visibility in [false, true] {
+        let mut points = landmarks(100.0);
+        if visibility {
+            // Behind each point.
+            points = points.chunks(2).flat_map(|point| [point[0], point[1], always(7.0)]).collect();
+        }
+        let heads = [[30.0, 40.0, 20.0, 10.0].map(always).to_vec(), vec![score], points];
+        let mut build = Build::default();
+        let features = [8, 16, 32].map(|stride| (stride, build.features("image", stride)));
+        let parts = heads.iter().map(|rows| {
+            let levels = features.iter().map(|(stride, features)| {
+                let never: Vec<_> = rows.iter().map(|_| NEVER).collect();
+                let rows = if rows.len() == 1 && *stride != 16 { &never } else { rows };
+                let head = build.head(features, rows);
+                let shape = build.integers(&[1, rows.len() as i64, -1]);
+                build.node("Reshape", &[&head, &shape], &[])
+            });
+            let levels: Vec<_> = levels.collect();
+            let levels: Vec<_> = levels.iter().map(String::as_str).collect();
+            let all = build.node("Concat", &levels, &[("axis", &[2])]);
+            if rows.len() == 1 { build.node("Sigmoid", &[&all], &[]) } else { all }
+        });
+        let parts: Vec<_> = parts.collect();
+        let parts: Vec<_> = parts.iter().map(String::as_str).collect();
+        let output = build.node("Concat", &parts, &[("axis", &[1])]);
+        let values = heads.iter().map(|rows| rows.len() as i64).sum();
+        build.graph.output.push(value(&output, &[Some(1), Some(values), None]));
+        let network = build.file();
+        for properties in ["", "model-family=yolo"] {
+            assert_face(&face(&network, properties), bounds, 0.827_588, Some(channels));
+        }
+    }
+}
+
 /// The message names the family, and what was expected of it.
 #[test]
 fn another_family_than_the_one_that_is_set() {

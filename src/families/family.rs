@@ -42,19 +42,24 @@ pub trait Family: fmt::Debug + Sync {
         true
     }
 
+    /// The score of a face where a network gives it in two, both from 0 to 1; no more than
+    /// √(`score` · `objectness`).
+    fn score(&self, score: f32, objectness: f32) -> f32 {
+        score * objectness
+    }
+
     /// What both sides of the training pictures were multiples of.
     fn multiple(&self) -> u32 {
         1
     }
 
-    /// Where the outputs have the values of `level`, of `grid` (columns, rows) cells, with
-    /// `anchors_before` in all levels before it.
+    /// Where the outputs have the values of `level`, of `grid` (columns, rows) cells.
     fn level(
         &self,
         level: &RecognisedLevel,
         scores: Scores,
         grid: (usize, usize),
-        anchors_before: usize,
+        others: Others,
     ) -> Level;
 
     /// The box that the four values of an anchor stand for, in network input pixels.
@@ -62,6 +67,15 @@ pub trait Family: fmt::Debug + Sync {
 
     /// The landmarks that the ten values of an anchor stand for, in network input pixels.
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks;
+}
+
+/// What else is in an output that has all levels one after the other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// Anchors of the levels before.
+    pub before: usize,
+    /// Anchors of all levels, this one included.
+    pub all: usize,
 }
 
 /// What the convolution that makes a level's scores gives for each anchor.

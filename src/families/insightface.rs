@@ -5,8 +5,8 @@
 
 use super::{
     family::{
-        Activation, Family, HeadConvolutions, Network, Order, Recognised, RecognisedLevel, Scores,
-        Unusable, distinct, points,
+        Activation, Family, HeadConvolutions, Network, Order, Others, Recognised, RecognisedLevel,
+        Scores, Unusable, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
     trace::{Branch, Kinds, LevelOutput, Way, branch, levels_of_outputs, only},
@@ -96,7 +96,7 @@ impl Family for InsightFace {
         level: &RecognisedLevel,
         _scores: Scores,
         grid: (usize, usize),
-        _anchors_before: usize,
+        _others: Others,
     ) -> Level {
         let plane = grid.0 * grid.1;
         let view = |output, values| View {
@@ -114,6 +114,7 @@ impl Family for InsightFace {
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
+            point_values: 2,
         }
     }
 
@@ -339,8 +340,12 @@ mod tests {
             landmarks: Some(5),
             convolutions: None,
         };
-        let level =
-            WITHOUT_LANDMARKS.level(&level, Scores::Pairs(Order::BackgroundsFirst), (7, 4), 1000);
+        let level = WITHOUT_LANDMARKS.level(
+            &level,
+            Scores::Pairs(Order::BackgroundsFirst),
+            (7, 4),
+            Others::default(),
+        );
         assert_eq!((level.stride, level.grid, level.anchors), (16, (7, 4), 2));
         let score = View { output: 3, offset: 2 * 28, cell: 1, anchor: 28, channel: 28 };
         assert_eq!(level.score, score);

@@ -79,6 +79,8 @@ pub struct Level {
     pub boxes: View,
     /// [`LANDMARK_VALUES`] an anchor: x and y of five points.
     pub landmarks: Option<View>,
+    /// Values of each point: 2, or 3 if the network says as well how visible it is.
+    pub point_values: usize,
 }
 
 impl Level {
@@ -100,6 +102,7 @@ impl Level {
             objectness: None,
             boxes: view(anchors, BOX_VALUES),
             landmarks: landmarks.then(|| view(anchors * (1 + BOX_VALUES), LANDMARK_VALUES)),
+            point_values: 2,
         }
     }
 
@@ -118,7 +121,7 @@ impl Level {
             (Some(self.score), 1),
             (self.objectness, 1),
             (Some(self.boxes), BOX_VALUES),
-            (self.landmarks, LANDMARK_VALUES),
+            (self.landmarks, LANDMARK_VALUES / 2 * self.point_values),
         ];
         let end = |(view, values): (Option<View>, usize)| {
             let view = view.filter(|view| view.output == index)?;
@@ -182,6 +185,7 @@ mod tests {
             objectness: Some(View { output: 2, offset: 0, cell: 2, anchor: 1, channel: 1 }),
             boxes: view(1),
             landmarks: None,
+            point_values: 2,
         };
         assert_eq!(level.output_len(1), 50);
         // 1 + 5·4 + 1·2 = 23 is the last.

@@ -11,13 +11,14 @@ pub mod pytorch;
 pub mod resembles;
 pub mod scrfd;
 mod trace;
+pub mod yolo;
 pub mod yunet;
 
 use family::{Family, Network, Recognised, Unusable};
 
 /// All families, in the order in which they are tried.
-pub const FAMILIES: [&dyn Family; 4] =
-    [&insightface::WITH_LANDMARKS, &pytorch::RETINAFACE, &scrfd::Scrfd, &yunet::YuNet];
+pub const FAMILIES: [&dyn Family; 5] =
+    [&insightface::WITH_LANDMARKS, &pytorch::RETINAFACE, &scrfd::Scrfd, &yunet::YuNet, &yolo::YOLO];
 
 /// The first family that a network is of; `None`: it is of none.
 pub fn recognise(network: &Network) -> Result<Option<Recognised>, Unusable> {

@@ -5,7 +5,7 @@
 
 use super::{
     family::{
-        Activation, Family, HeadConvolutions, MAX_LEVELS, Network, Order, Recognised,
+        Activation, Family, HeadConvolutions, MAX_LEVELS, Network, Order, Others, Recognised,
         RecognisedLevel, Scores, Unusable, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
@@ -113,11 +113,11 @@ impl Family for PyTorch {
         level: &RecognisedLevel,
         scores: Scores,
         grid: (usize, usize),
-        anchors_before: usize,
+        others: Others,
     ) -> Level {
         let view = |output, values| View {
             output,
-            offset: anchors_before * values,
+            offset: others.before * values,
             cell: level.anchors * values,
             anchor: values,
             channel: 1,
@@ -138,6 +138,7 @@ impl Family for PyTorch {
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
+            point_values: 2,
         }
     }
 
@@ -517,7 +518,8 @@ mod tests {
             convolutions: None,
         };
         let pairs = Scores::Pairs(Order::ByAnchor);
-        let found = SLIM.level(&level, pairs, (7, 4), 104);
+        let others = Others { before: 104, all: 1000 };
+        let found = SLIM.level(&level, pairs, (7, 4), others);
         assert_eq!((found.stride, found.grid, found.anchors), (64, (7, 4), 3));
         let score = View { output: 1, offset: 2 * 104 + 1, cell: 6, anchor: 2, channel: 1 };
         assert_eq!(found.score, score);
@@ -526,8 +528,8 @@ mod tests {
         let landmarks = View { output: 2, offset: 10 * 104, cell: 30, anchor: 10, channel: 1 };
         assert_eq!(found.landmarks, Some(landmarks));
         // The face of a pair is in the same place behind a sigmoid; alone, it is not.
-        assert_eq!(SLIM.level(&level, Scores::Faces(Order::ByAnchor), (7, 4), 104), found);
+        assert_eq!(SLIM.level(&level, Scores::Faces(Order::ByAnchor), (7, 4), others), found);
         let score = View { output: 1, offset: 104, cell: 3, anchor: 1, channel: 1 };
-        assert_eq!(SLIM.level(&level, Scores::Logits, (7, 4), 104).score, score);
+        assert_eq!(SLIM.level(&level, Scores::Logits, (7, 4), others).score, score);
     }
 }

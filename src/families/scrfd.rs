@@ -5,7 +5,9 @@
 //! distances of the sides and of the key points from the cell's corner, in units of its stride.
 
 use super::{
-    family::{Activation, Family, Network, Recognised, RecognisedLevel, Scores, Unusable, points},
+    family::{
+        Activation, Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points,
+    },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
     trace::{Kinds, LevelOutput, levels_of_outputs, only},
 };
@@ -69,7 +71,7 @@ impl Family for Scrfd {
         level: &RecognisedLevel,
         _scores: Scores,
         grid: (usize, usize),
-        _anchors_before: usize,
+        _others: Others,
     ) -> Level {
         let view = |output, values| View {
             output,
@@ -86,6 +88,7 @@ impl Family for Scrfd {
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
+            point_values: 2,
         }
     }
 
@@ -173,7 +176,7 @@ mod tests {
             landmarks: Some(5),
             convolutions: None,
         };
-        let level = Scrfd.level(&level, Scores::Logits, (7, 4), 99);
+        let level = Scrfd.level(&level, Scores::Logits, (7, 4), Others::default());
         let view = |output, values| View {
             output,
             offset: 0,

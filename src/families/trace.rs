@@ -124,6 +124,23 @@ impl Way {
     }
 }
 
+/// What makes probabilities anywhere on the way to the output of this name, behind convolutions.
+pub fn activations<'a>(graph: &Graph<'a>, output: &'a str) -> Vec<Activation> {
+    let (mut open, mut seen, mut found) = (vec![output], HashSet::new(), Vec::new());
+    while let Some(value) = open.pop() {
+        let Some(index) = graph.origin(value).filter(|&index| seen.insert(index)) else { continue };
+        let node = &graph.nodes[index];
+        match node.op() {
+            "Conv" => continue,
+            "Sigmoid" => found.push(Activation::Sigmoid),
+            "Softmax" => found.push(Activation::Softmax),
+            _ => {}
+        }
+        open.extend(node.input.iter().map(String::as_str));
+    }
+    found
+}
+
 /// An output of one level that was followed back to its convolution.
 #[derive(Clone, Copy, Debug)]
 pub struct LevelOutput<'a> {

@@ -5,7 +5,9 @@
 //! and key points, in units of its stride.
 
 use super::{
-    family::{Activation, Family, Network, Recognised, RecognisedLevel, Scores, Unusable, points},
+    family::{
+        Activation, Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points,
+    },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
     trace::{Branch, Kinds, LevelOutput, levels_of_outputs, only},
 };
@@ -62,13 +64,18 @@ impl Family for YuNet {
         false
     }
 
+    /// `postProcess` of face_detect.cpp.
+    fn score(&self, score: f32, objectness: f32) -> f32 {
+        (score * objectness.min(1.0)).sqrt()
+    }
+
     /// Outputs of their own; values of a cell side by side.
     fn level(
         &self,
         level: &RecognisedLevel,
         _scores: Scores,
         grid: (usize, usize),
-        _anchors_before: usize,
+        _others: Others,
     ) -> Level {
         let view =
             |output, values| View { output, offset: 0, cell: values, anchor: values, channel: 1 };
@@ -80,6 +87,7 @@ impl Family for YuNet {
             objectness: level.objectness.map(|output| view(output, 1)),
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
+            point_values: 2,
         }
     }
 

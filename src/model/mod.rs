@@ -16,8 +16,8 @@ use crate::{
     families::{
         self,
         family::{
-            Activation, Family, HeadConvolutions, Network, Recognised, RecognisedLevel, Scores,
-            Unusable,
+            Activation, Family, HeadConvolutions, Network, Others, Recognised, RecognisedLevel,
+            Scores, Unusable,
         },
         heads::{Heads, Score},
         input,
@@ -277,18 +277,24 @@ impl Model {
     /// How to read the outputs of the network as exported, for an input of this size and its levels of
     /// these strides.
     pub fn heads(&self, width: u32, height: u32, strides: &[u32]) -> Heads {
-        let mut anchors_before = 0;
+        let levels = &self.recognised.levels;
+        let anchors = |level: &RecognisedLevel| {
+            let grid = grid((width, height), level.stride);
+            level.anchors * grid.0 * grid.1
+        };
+        let all = levels.iter().map(anchors).sum();
+        let mut others = Others { before: 0, all };
         let scores = self.recognised.scores;
-        let mut levels = Vec::with_capacity(self.recognised.levels.len());
-        for level in &self.recognised.levels {
+        let mut wanted = Vec::with_capacity(levels.len());
+        for level in levels {
             let grid = grid((width, height), level.stride);
             // Levels that are not asked for are in the outputs all the same.
             if strides.contains(&level.stride) {
-                levels.push(self.family().level(level, scores, grid, anchors_before));
+                wanted.push(self.family().level(level, scores, grid, others));
             }
-            anchors_before += level.anchors * grid.0 * grid.1;
+            others.before += anchors(level);
         }
-        Heads { family: self.family(), score: Score::Probability, levels }
+        Heads { family: self.family(), score: Score::Probability, levels: wanted }
     }
 
     /// The network rewritten for one input size and its levels of some strides: an output a
@@ -342,6 +348,7 @@ impl Model {
                 boxes: view(BOX_VALUES)?,
                 landmarks: level.landmarks.and_then(|_| view(LANDMARK_VALUES)),
                 objectness: level.objectness.and_then(|_| view(1)),
+                point_values: 2,
             })
         });
         let levels = levels.collect::<Option<_>>().ok_or(NotSpecialised::OtherHeads)?;
@@ -482,7 +489,8 @@ fn is_open(graph: &Graph, input: &str, recognised: &Recognised) -> bool {
     let (width, height) = OTHER;
     let shapes = Shapes::new(graph, input, vec![1, 3, height as usize, width as usize]);
     let level = |level: &RecognisedLevel| {
-        recognised.family.level(level, recognised.scores, grid(OTHER, level.stride), 0)
+        let others = Others::default();
+        recognised.family.level(level, recognised.scores, grid(OTHER, level.stride), others)
     };
     let levels: Vec<_> = recognised.levels.iter().map(level).collect();
     recognised.outputs.iter().enumerate().all(|(index, name)| {

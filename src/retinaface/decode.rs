@@ -62,16 +62,15 @@ pub fn candidates<O: Outputs + ?Sized>(
         let scores = outputs.output(level.score.output);
         let boxes = outputs.output(level.boxes.output);
         let objectness = level.objectness.map(|view| (view, outputs.output(view.output)));
-        // √(a·b) is over t only if a is over t², as b is 1 at most.
+        // √(a·b), which is no less than a·b, is over t only if a is over t², as b is 1 at most.
         let least = if objectness.is_some() { threshold * threshold } else { threshold };
         for anchor in 0..level.anchors {
             each_over(scores, &level.score, anchor, level.cells(), value(least), |cell, score| {
                 let mut score = probability(score);
                 if let Some((view, values)) = &objectness {
                     let [objectness] = view.read(values, anchor, cell);
-                    score = (score * probability(objectness).min(1.0)).sqrt();
-                    // Not a number is not over it.
-                    if !(score > threshold) {
+                    score = heads.family.score(score, probability(objectness));
+                    if score.is_nan() || score <= threshold {
                         return;
                     }
                 }
@@ -129,7 +128,20 @@ pub fn landmarks<O: Outputs + ?Sized>(
     let level = &heads.levels[usize::from(place.level)];
     let view = level.landmarks.as_ref()?;
     let (anchor, cell) = (usize::from(place.anchor), place.cell as usize);
-    let values = view.read(outputs.output(view.output), anchor, cell);
+    let values = outputs.output(view.output);
+    let values = match level.point_values {
+        2 => view.read(values, anchor, cell),
+        step => {
+            let x_or_y = |index: usize| View {
+                offset: view.offset + (index / 2 * step + index % 2) * view.channel,
+                ..*view
+            };
+            std::array::from_fn(|index| {
+                let [value] = x_or_y(index).read(values, anchor, cell);
+                value
+            })
+        }
+    };
     Some(heads.family.landmarks(&level.cell(cell, anchor), values))
 }
 
@@ -217,6 +229,7 @@ mod tests {
             objectness: None,
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
+            point_values: 2,
         };
         let heads = Heads { family: &RETINAFACE, score: Score::Probability, levels: vec![level] };
         let mut outputs = [vec![0.0; 24], vec![0.0; 48], vec![0.0; 120]];

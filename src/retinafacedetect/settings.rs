@@ -97,6 +97,11 @@ pub enum ModelFamily {
     Scrfd,
     #[enum_value(name = "YuNet of OpenCV's FaceDetectorYN", nick = "yunet")]
     YuNet,
+    #[enum_value(
+        name = "YOLO with five key points (yolov8-face, pose networks of Ultralytics, yolov5-face)",
+        nick = "yolo"
+    )]
+    Yolo,
 }
 
 /// Values of `channel-order`.
@@ -105,8 +110,8 @@ pub enum ModelFamily {
 #[non_exhaustive]
 pub enum ChannelOrder {
     #[enum_value(
-        name = "As the family was trained: bgr for RetinaFace (PyTorch) and YuNet, rgb for InsightFace \
-                and SCRFD",
+        name = "As the family was trained: bgr for RetinaFace (PyTorch) and YuNet, rgb for the \
+                others",
         nick = "auto"
     )]
     Auto,
