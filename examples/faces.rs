@@ -7,14 +7,15 @@
 //! Frames reach the detector as the file's decoder gives them, without conversion. Faces are where they
 //! are in these frames, also where a phone's video or photograph is stored turned.
 
+mod common;
+
 use std::{collections::VecDeque, path::Path};
 
+use common::Error;
 use gst::prelude::*;
 use gst_app::{AppSink, app_sink::AppSinkCallbacks};
 use gstretinaface::meta;
 use serde_json::json;
-
-type Error = Box<dyn std::error::Error>;
 
 const USAGE: &str = "usage: faces PATH… [--set property=value]… [--json]";
 
@@ -35,9 +36,8 @@ impl Arguments {
             match argument.as_str() {
                 "--json" => parsed.json = true,
                 "--set" => {
-                    let value = arguments.pop_front().ok_or(USAGE)?;
-                    let (name, value) = value.split_once('=').ok_or(USAGE)?;
-                    parsed.properties.push((name.to_owned(), value.to_owned()));
+                    let assignment = arguments.pop_front().ok_or(USAGE)?;
+                    parsed.properties.push(common::assignment(&assignment).ok_or(USAGE)?);
                 }
                 option if option.starts_with('-') => return Err(USAGE.into()),
                 _ => parsed.paths.push(argument),
@@ -49,8 +49,7 @@ impl Arguments {
 
 fn main() -> Result<(), Error> {
     let arguments = Arguments::parse(std::env::args().skip(1))?;
-    gst::init()?;
-    gstretinaface::plugin_register_static()?;
+    common::init()?;
     // How a photograph has to be turned is in its EXIF data, which only this parser reads.
     if let Some(parser) = gst::ElementFactory::find("jpegparse") {
         parser.set_rank(gst::Rank::PRIMARY + 1);
@@ -66,15 +65,7 @@ fn run(path: &str, arguments: &Arguments) -> Result<(), Error> {
     let location = glib::filename_to_uri(Path::new(path).canonicalize()?, None)?;
     let pipeline = gst::Pipeline::new();
     let source = gst::ElementFactory::make("uridecodebin").property("uri", &location).build()?;
-    let detector = gst::ElementFactory::make("retinafacedetect").build()?;
-    for (name, value) in &arguments.properties {
-        let Some(property) = detector.find_property(name) else {
-            return Err(format!("retinafacedetect has no property {name}").into());
-        };
-        let value = glib::Value::deserialize(value, property.value_type())
-            .map_err(|_| format!("{value} is no value for the property {name}"))?;
-        detector.set_property_from_value(name, &value);
-    }
+    let detector = common::detector(&arguments.properties)?;
     let sink = AppSink::builder().sync(false).build();
     pipeline.add_many([&source, &detector, sink.upcast_ref()])?;
     detector.link(&sink)?;

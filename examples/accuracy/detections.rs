@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Files of detections: WIDER FACE's text, a file a picture; the lines of `faces --json` and like
+//! JSON; the list of COCO's results.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    io::{BufWriter, Write},
+    path::Path,
+};
+
+use serde_json::{Value, json};
+
+use crate::{
+    annotations::{Choice, coco, json as project_json, text},
+    common::Error,
+    dataset::{Bounds, Dataset, Detection, Names, Picture, without_extension},
+};
+
+/// What a file or folder has for each picture of the data set.
+#[derive(Debug, PartialEq)]
+pub struct Read {
+    pub detections: Vec<Vec<Detection>>,
+    /// Of which pictures it has nothing, not even that nothing was found.
+    pub missing: Vec<usize>,
+    /// Pictures of it that are not annotated.
+    pub unknown: Vec<String>,
+}
+
+pub fn read(path: &Path, dataset: &Dataset, choice: &Choice) -> Result<Read, Error> {
+    let found =
+        if path.is_dir() { read_folder(path, dataset)? } else { read_json(path, dataset, choice)? };
+    if found.missing.len() == dataset.pictures.len() {
+        let first = dataset.pictures.first().map_or("", |picture| &picture.name);
+        let path = path.display();
+        return Err(
+            format!("{path}: has no detections for any annotated picture, as {first}").into()
+        );
+    }
+    Ok(found)
+}
+
+/// A folder with `EVENT/NAME.txt` for `EVENT/NAME.jpg`.
+fn read_folder(folder: &Path, dataset: &Dataset) -> Result<Read, Error> {
+    let mut read = Read { detections: Vec::new(), missing: Vec::new(), unknown: Vec::new() };
+    for (index, picture) in dataset.pictures.iter().enumerate() {
+        let path = folder.join(format!("{}.txt", without_extension(&picture.name)));
+        if !path.is_file() {
+            read.missing.push(index);
+            read.detections.push(Vec::new());
+            continue;
+        }
+        let found = parse_text(&text(&path)?);
+        read.detections.push(found.map_err(|err| format!("{}: {err}", path.display()))?);
+    }
+    Ok(read)
+}
+
+/// The picture's name, how many faces were found, and a row `x y width height score` for each.
+fn parse_text(text: &str) -> Result<Vec<Detection>, Error> {
+    let mut lines = text.lines().map(str::trim).enumerate().skip(1);
+    let count = lines.next().map(|(_, line)| line).unwrap_or_default();
+    let count: usize =
+        count.parse().map_err(|_| format!("line 2: {count:?} instead of the number of faces"))?;
+    let mut found = Vec::new();
+    for (index, line) in lines.filter(|(_, line)| !line.is_empty()) {
+        let numbers = line.split_whitespace().map(str::parse).collect::<Result<Vec<f64>, _>>();
+        let Some(&[x, y, width, height, score]) = numbers.ok().as_deref().filter(|n| finite(n))
+        else {
+            let line_number = index + 1;
+            return Err(
+                format!("line {line_number}: {line:?} instead of x y width height score").into()
+            );
+        };
+        let bounds = Bounds::with_size([x, y, width, height]);
+        found.push(Detection { bounds, score, points: None });
+    }
+    if found.len() == count {
+        return Ok(found);
+    }
+    Err(format!("line 2 says {count} faces, but {} follow", found.len()).into())
+}
+
+fn finite(numbers: &[f64]) -> bool {
+    numbers.iter().all(|number| number.is_finite())
+}
+
+fn read_json(path: &Path, dataset: &Dataset, choice: &Choice) -> Result<Read, Error> {
+    let place = |err: Error| -> Error { format!("{}: {err}", path.display()).into() };
+    let documents = project_json::documents(&text(path)?).map_err(place)?;
+    let by_name = match documents.as_slice() {
+        [Value::Array(results)] => coco_results(results, &dataset.pictures),
+        documents => named_lists(documents, choice),
+    };
+    let names = Names::new(&dataset.pictures);
+    let mut found: Vec<Option<Vec<Detection>>> = vec![None; dataset.pictures.len()];
+    let mut unknown = Vec::new();
+    for (name, detections) in by_name.map_err(place)? {
+        match names.find(&name) {
+            Some(index) if found[index].is_some() => {
+                return Err(place(format!("{name} is there twice").into()));
+            }
+            Some(index) => found[index] = Some(detections),
+            None => unknown.push(name),
+        }
+    }
+    let missing = (0..found.len()).filter(|&index| found[index].is_none()).collect();
+    let detections = found.into_iter().map(Option::unwrap_or_default).collect();
+    Ok(Read { detections, missing, unknown })
+}
+
+type ByName = Vec<(String, Vec<Detection>)>;
+
+fn named_lists(documents: &[Value], choice: &Choice) -> Result<ByName, Error> {
+    let mut by_name = Vec::new();
+    for (name, records) in project_json::pictures(documents, choice)? {
+        let detection = |record: project_json::Record| {
+            let score = record.score.ok_or_else(|| format!("{name}: a face without a score"))?;
+            Ok(Detection { bounds: record.bounds, score, points: record.points })
+        };
+        let detections = records.into_iter().map(detection).collect::<Result<_, Error>>()?;
+        by_name.push((name, detections));
+    }
+    Ok(by_name)
+}
+
+/// `[{"image_id", "bbox": [x, y, width, height], "score", "keypoints"}, …]`. A picture without
+/// results is one where nothing was found.
+fn coco_results(results: &[Value], pictures: &[Picture]) -> Result<ByName, Error> {
+    let indices =
+        pictures.iter().enumerate().filter_map(|(index, picture)| Some((picture.id?, index)));
+    let indices: HashMap<i64, usize> = indices.collect();
+    let mut by_name: ByName =
+        pictures.iter().map(|picture| (picture.name.clone(), Vec::new())).collect();
+    for (index, result) in results.iter().enumerate() {
+        let place = |what: &str| format!("result {}: {what}", index + 1);
+        let id = result["image_id"].as_i64().ok_or_else(|| place("\"image_id\" is no number"))?;
+        let picture =
+            *indices.get(&id).ok_or_else(|| place(&format!("no image has the id {id}")))?;
+        let bounds = coco::rectangle(&result["bbox"]);
+        let bounds = bounds.ok_or_else(|| place("\"bbox\": [x, y, width, height] was expected"))?;
+        let score = result["score"].as_f64().ok_or_else(|| place("\"score\" is no number"))?;
+        let points = coco::keypoints(&result["keypoints"]);
+        by_name[picture].1.push(Detection { bounds, score, points });
+    }
+    Ok(by_name)
+}
+
+/// What is written: WIDER FACE's text into a folder, or lines of JSON into a file.
+pub enum Writer {
+    Folder(std::path::PathBuf),
+    Lines(BufWriter<File>),
+}
+
+impl Writer {
+    /// Lines into a file called .json or .jsonl.
+    pub fn create(path: &Path) -> Result<Self, Error> {
+        if !path.extension().is_some_and(|end| end == "json" || end == "jsonl") {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let file = File::create(path).map_err(|err| format!("{}: {err}", path.display()))?;
+        Ok(Self::Lines(BufWriter::new(file)))
+    }
+
+    pub fn write(&mut self, picture: &str, found: &[Detection]) -> Result<(), Error> {
+        match self {
+            Self::Folder(folder) => {
+                let path = folder.join(format!("{}.txt", without_extension(picture)));
+                let place = |err| format!("{}: {err}", path.display());
+                fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(place)?;
+                fs::write(&path, to_text(picture, found)).map_err(place)?;
+            }
+            Self::Lines(file) => {
+                let face = |found: &Detection| {
+                    let b = &found.bounds;
+                    json!({
+                        "box": [b.x_min, b.y_min, b.x_max, b.y_max],
+                        "score": found.score,
+                        "landmarks": found.points,
+                    })
+                };
+                let faces: Vec<_> = found.iter().map(face).collect();
+                writeln!(file, "{}", json!({ "source": picture, "faces": faces }))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever could not be written so far.
+    pub fn finish(self) -> Result<(), Error> {
+        match self {
+            Self::Folder(_) => Ok(()),
+            Self::Lines(mut file) => Ok(file.flush()?),
+        }
+    }
+}
+
+fn to_text(picture: &str, found: &[Detection]) -> String {
+    let mut text = format!("{picture}\n{}\n", found.len());
+    for Detection { bounds, score, .. } in found {
+        let (width, height) = (rounded(bounds.width()), rounded(bounds.height()));
+        text += &format!("{} {} {width} {height} {score}\n", bounds.x_min, bounds.y_min);
+    }
+    text
+}
+
+/// To a thousandth of a pixel.
+fn rounded(value: f64) -> f64 {
+    (value * 1000.0).round() / 1000.0
+}
+
+/// As it is once it was written and read again, so that both give the same figures.
+pub fn as_written(found: &Detection) -> Detection {
+    let corner = [found.bounds.x_min, found.bounds.y_min].map(rounded);
+    let [width, height] =
+        [found.bounds.x_max - corner[0], found.bounds.y_max - corner[1]].map(rounded);
+    Detection {
+        bounds: Bounds::with_size([corner[0], corner[1], width, height]),
+        score: (found.score * 1e6).round() / 1e6,
+        points: found.points.map(|points| points.map(|point| point.map(rounded))),
+    }
+}

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Pictures through `retinafacedetect`: each is decoded once and may go through several times, at
+//! other scales and mirrored.
+
+use std::path::Path;
+
+use gst::prelude::*;
+use gst_app::{AppSink, AppSrc};
+use gstretinaface::{face, geometry::Point, meta};
+
+use crate::{
+    common::{self, Error},
+    dataset::{Bounds, Detection},
+    merge,
+};
+
+/// What is set unless the user sets it: what published test scripts use.
+const PROPERTIES: [(&str, &str); 5] = [
+    ("max-size", "0"),
+    ("score-threshold", "0.02"),
+    ("iou-threshold", "0.4"),
+    ("max-detections", "750"),
+    // Annotations are of the pictures as they are stored.
+    ("orientation", "identity"),
+];
+
+/// Each picture is looked at with each of these.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Look {
+    /// `None`: the one that the property has.
+    scale: Option<f64>,
+    mirrored: bool,
+}
+
+/// A pipeline around the element, for one picture after the other.
+pub struct Detector {
+    pipeline: gst::Pipeline,
+    source: AppSrc,
+    element: gst::Element,
+    sink: AppSink,
+    looks: Vec<Look>,
+    /// The IoU from which several looks' boxes are one; `None` for one look, where the element
+    /// suppresses boxes.
+    vote: Option<f64>,
+}
+
+impl Detector {
+    /// With no `scales`, there is one look at the scale that is set.
+    pub fn new(properties: &[(String, String)], scales: &[f64], flip: bool) -> Result<Self, Error> {
+        let set = |wanted: &str| properties.iter().any(|(name, _)| name == wanted);
+        for (option, property) in [(!scales.is_empty(), "scale"), (flip, "orientation")] {
+            if option && set(property) {
+                return Err(format!("{property} is set by the options --scales and --flip").into());
+            }
+        }
+        let defaults = PROPERTIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let element = common::detector(&[&defaults, properties].concat())?;
+
+        let scales: Vec<_> = match scales {
+            [] => vec![None],
+            scales => scales.iter().copied().map(Some).collect(),
+        };
+        let mirrored: &[bool] = if flip { &[false, true] } else { &[false] };
+        let look = |scale| mirrored.iter().map(move |&mirrored| Look { scale, mirrored });
+        let looks: Vec<_> = scales.into_iter().flat_map(look).collect();
+        let vote = (looks.len() > 1).then(|| element.property("iou-threshold"));
+        if vote.is_some() {
+            // All boxes vote.
+            element.set_property("iou-threshold", 1.0);
+            element.set_property("max-detections", 100_000u32);
+        }
+
+        let pipeline = gst::Pipeline::new();
+        let source = AppSrc::builder().format(gst::Format::Time).build();
+        let sink = AppSink::builder().sync(false).build();
+        pipeline.add_many([source.upcast_ref(), &element, sink.upcast_ref()])?;
+        gst::Element::link_many([source.upcast_ref(), &element, sink.upcast_ref()])?;
+        let detector = Self { pipeline, source, element, sink, looks, vote };
+        detector.start()?;
+        Ok(detector)
+    }
+
+    fn start(&self) -> Result<(), Error> {
+        match self.pipeline.set_state(gst::State::Playing) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(error(&self.pipeline).unwrap_or_else(|| "does not start".into())),
+        }
+    }
+
+    /// The faces in a picture, by falling score.
+    pub fn faces(&self, picture: &Path) -> Result<Vec<Detection>, Error> {
+        let place = |err: Error| -> Error { format!("{}: {err}", picture.display()).into() };
+        let sample = decode(picture).map_err(place)?;
+        let mut found = Vec::new();
+        for look in &self.looks {
+            found.append(&mut self.look(&sample, *look).map_err(place)?);
+        }
+        if let Some(iou) = self.vote {
+            found = merge::vote(found, iou);
+        }
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+        Ok(found)
+    }
+
+    fn look(&self, sample: &gst::Sample, look: Look) -> Result<Vec<Detection>, Error> {
+        if let Some(scale) = look.scale {
+            self.element.set_property("scale", scale);
+        }
+        if self.looks.iter().any(|look| look.mirrored) {
+            // What the network sees; boxes come back as they are in the picture.
+            let orientation = if look.mirrored { "horiz" } else { "identity" };
+            self.element.set_property_from_str("orientation", orientation);
+        }
+        let pushed = self.source.push_sample(sample);
+        let result = pushed.ok().and_then(|_| self.sink.pull_sample().ok());
+        let Some(result) = result else {
+            return Err(error(&self.pipeline).unwrap_or_else(|| "the pipeline stopped".into()));
+        };
+        let buffer = result.buffer().ok_or("no frame")?;
+        let info = gst_video::VideoInfo::from_caps(result.caps().ok_or("a frame without caps")?)?;
+        let last = [f64::from(info.width()) - 1.0, f64::from(info.height()) - 1.0];
+        let detection = |face: &face::Face| {
+            let mut found = detection(face, look.mirrored);
+            if self.vote.is_some() {
+                clip(&mut found.bounds, last);
+            }
+            found
+        };
+        Ok(meta::faces(buffer).iter().map(detection).collect())
+    }
+}
+
+impl Drop for Detector {
+    fn drop(&mut self) {
+        // Nothing to do about it if it fails.
+        let _ = self.pipeline.set_state(gst::State::Null);
+    }
+}
+
+/// To the first and last pixels, as InsightFace does before it merges.
+fn clip(bounds: &mut Bounds, last: [f64; 2]) {
+    for edge in [&mut bounds.x_min, &mut bounds.x_max] {
+        *edge = edge.clamp(0.0, last[0]);
+    }
+    for edge in [&mut bounds.y_min, &mut bounds.y_max] {
+        *edge = edge.clamp(0.0, last[1]);
+    }
+}
+
+fn detection(face: &face::Face, mirrored: bool) -> Detection {
+    let bounds = &face.bounds;
+    let edges = [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max].map(f64::from);
+    let points = face.landmarks.map(|landmarks| {
+        // The element's left is that of the picture as the network sees it.
+        let order = if mirrored { [1, 0, 2, 4, 3] } else { [0, 1, 2, 3, 4] };
+        order.map(|index| landmarks.0[index]).map(|Point { x, y }| [f64::from(x), f64::from(y)])
+    });
+    Detection {
+        bounds: Bounds::new(edges[0], edges[1], edges[2], edges[3]),
+        score: face.confidence.map_or(1.0, f64::from),
+        points,
+    }
+}
+
+/// A picture's first frame, as BGR, which is what networks were trained on.
+fn decode(path: &Path) -> Result<gst::Sample, Error> {
+    let uri = glib::filename_to_uri(path.canonicalize()?, None)?;
+    let pipeline = gst::Pipeline::new();
+    let source = gst::ElementFactory::make("uridecodebin").property("uri", &uri).build()?;
+    let convert = gst::ElementFactory::make("videoconvert").build()?;
+    let caps = gst_video::VideoCapsBuilder::new().format(gst_video::VideoFormat::Bgr).build();
+    let sink = AppSink::builder().caps(&caps).sync(false).build();
+    pipeline.add_many([&source, &convert, sink.upcast_ref()])?;
+    convert.link(&sink)?;
+    let input = convert.static_pad("sink").ok_or("videoconvert has no sink pad")?;
+    source.connect_pad_added(move |_, pad| {
+        if !input.is_linked() {
+            // Where it cannot be linked, the decoder posts an error.
+            let _ = pad.link(&input);
+        }
+    });
+    let sample = pipeline.set_state(gst::State::Playing).ok().and_then(|_| wait(&pipeline, &sink));
+    let failure = error(&pipeline);
+    pipeline.set_state(gst::State::Null)?;
+    sample.ok_or_else(|| failure.unwrap_or_else(|| "has no picture".into()))
+}
+
+/// The first frame; `None` once there is an error or an end before it.
+fn wait(pipeline: &gst::Pipeline, sink: &AppSink) -> Option<gst::Sample> {
+    let bus = pipeline.bus()?;
+    loop {
+        let sample = sink.try_pull_sample(gst::ClockTime::from_mseconds(100));
+        let failed = sink.is_eos()
+            || bus.peek().is_some_and(|message| message.type_() == gst::MessageType::Error);
+        if sample.is_some() || failed {
+            return sample;
+        }
+    }
+}
+
+/// The first error on the bus.
+fn error(pipeline: &gst::Pipeline) -> Option<Error> {
+    let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
+    match message.view() {
+        gst::MessageView::Error(err) => Some(err.error().to_string().into()),
+        _ => None,
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Average precision and the error of landmarks on annotated pictures, of `retinafacedetect` or of
+//! anybody's detections:
+//!
+//!     cargo run --release --example accuracy -- --help
+//!
+//! docs/accuracy.md says what is computed, and how WIDER FACE is evaluated.
+
+mod annotations;
+mod arguments;
+mod average_precision;
+#[path = "../common/mod.rs"]
+mod common;
+mod dataset;
+mod detections;
+mod element;
+mod landmarks;
+mod merge;
+mod wider;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use arguments::{Arguments, HELP, Source};
+use common::Error;
+use dataset::{Bounds, Dataset, Detection, Protocol};
+use indicatif::{ProgressBar, ProgressStyle};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("accuracy: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
+    let Some(arguments) = Arguments::parse(std::env::args().skip(1))? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    let dataset = annotations::read(&arguments.annotations, &arguments.choice)?;
+    let detections = match &arguments.source {
+        Source::Images(folder) => detect(&dataset, folder, &arguments)?,
+        Source::Detections(path) => {
+            let read = detections::read(path, &dataset, &arguments.choice)?;
+            let missing = read.missing.iter().map(|&index| dataset.pictures[index].name.as_str());
+            warn(missing, "have no detections: nothing was found there");
+            let unknown = read.unknown.iter().map(String::as_str);
+            warn(unknown, "are not annotated, or several are by that name: left out");
+            read.detections
+        }
+    };
+    report(&dataset, &detections, &arguments);
+    Ok(())
+}
+
+fn warn<'a>(mut pictures: impl ExactSizeIterator<Item = &'a str>, what: &str) {
+    let count = pictures.len();
+    if let Some(first) = pictures.next() {
+        eprintln!("accuracy: {count} pictures {what}; the first is {first}");
+    }
+}
+
+/// Sends every picture through the element.
+fn detect(
+    dataset: &Dataset,
+    folder: &Path,
+    arguments: &Arguments,
+) -> Result<Vec<Vec<Detection>>, Error> {
+    let files = dataset.pictures.iter().map(|picture| file(folder, &picture.name));
+    let files = files.collect::<Result<Vec<_>, _>>()?;
+    common::init()?;
+    let detector =
+        element::Detector::new(&arguments.properties, &arguments.scales, arguments.flip)?;
+    let mut writer = arguments.write.as_deref().map(detections::Writer::create).transpose()?;
+    let style = ProgressStyle::with_template(
+        "{bar:40} {pos}/{len} pictures, {elapsed} of about {duration}",
+    );
+    let progress = ProgressBar::new(files.len() as u64).with_style(style?);
+    let mut all = Vec::new();
+    for (picture, file) in dataset.pictures.iter().zip(&files) {
+        let found = detector.faces(file)?;
+        let prepare = |found: &Detection| {
+            let found = if arguments.whole_pixels { in_whole_pixels(found) } else { *found };
+            detections::as_written(&found)
+        };
+        let found: Vec<_> = found.iter().map(prepare).collect();
+        if let Some(writer) = &mut writer {
+            writer.write(&picture.name, &found)?;
+        }
+        all.push(found);
+        progress.inc(1);
+    }
+    progress.finish();
+    if let Some(writer) = writer {
+        writer.finish()?;
+    }
+    Ok(all)
+}
+
+/// int() of each edge, as in Pytorch_Retinaface's test_widerface.py.
+fn in_whole_pixels(found: &Detection) -> Detection {
+    let Bounds { x_min, y_min, x_max, y_max } = found.bounds;
+    let [x_min, y_min, x_max, y_max] = [x_min, y_min, x_max, y_max].map(f64::trunc);
+    Detection { bounds: Bounds::new(x_min, y_min, x_max, y_max), ..*found }
+}
+
+/// The picture of that name, whose extension may be missing.
+fn file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
+    let endings = ["", ".jpg", ".png", ".jpeg"];
+    let mut candidates = endings.iter().map(|ending| folder.join(format!("{name}{ending}")));
+    let file = candidates.find(|path| path.is_file());
+    file.ok_or_else(|| {
+        format!("{}: no picture {name}, which is annotated", folder.display()).into()
+    })
+}
+
+fn report(dataset: &Dataset, detections: &[Vec<Detection>], arguments: &Arguments) {
+    let protocol = arguments.protocol.unwrap_or(dataset.protocol);
+    let normalised = wider::normalise(detections);
+    let found: usize = detections.iter().map(Vec::len).sum();
+    println!("{} pictures, {found} detections", dataset.pictures.len());
+    for subset in &dataset.subsets {
+        println!("{}: {} faces", subset.name, subset.faces());
+        let mut matches = None;
+        for &iou in &arguments.ious {
+            let evaluation = average_precision::evaluate(dataset, subset, detections, iou);
+            let average_precision = match protocol {
+                Protocol::Voc => evaluation.average_precision,
+                Protocol::Wider => wider::average_precision(dataset, subset, &normalised, iou),
+            };
+            let recall = evaluation.recall;
+            println!("  AP {average_precision:.4}, recall {recall:.4} at IoU {iou}");
+            matches.get_or_insert(evaluation.matches);
+        }
+        let matches = matches.unwrap_or_default();
+        let error = landmarks::mean_error(dataset, detections, &matches, arguments.norm);
+        if let Some((error, faces)) = error {
+            let by = arguments.norm.name();
+            println!("  NME {error:.4} of {by}, {faces} faces found at IoU {}", arguments.ious[0]);
+        }
+    }
+}
