@@ -221,3 +221,116 @@ pub fn as_written(found: &Detection) -> Detection {
         points: found.points.map(|points| points.map(|point| point.map(rounded))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::{Corners, Protocol};
+
+    fn dataset(names: &[&str]) -> Dataset {
+        let picture = |(index, name): (usize, &&str)| {
+            (
+                Picture { name: name.to_string(), id: Some(index as i64 + 10), faces: Vec::new() },
+                Vec::new(),
+            )
+        };
+        let pictures = names.iter().enumerate().map(picture).collect();
+        Dataset::new(pictures, Corners::Pixels, Protocol::Wider)
+    }
+
+    fn found() -> Vec<Detection> {
+        let points = Some([[1.25, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.000_4]]);
+        let exact = Detection { bounds: Bounds::new(-1.0, 2.5, 8.0, 10.0), score: 0.5, points };
+        let bounds = Bounds::new(f64::from(0.1f32), 1.0 / 3.0, 100.0 / 7.0, 1e3 / 9.0);
+        vec![exact, Detection { bounds, score: f64::from(0.999_87f32), points }]
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        let dataset = dataset(&["0--Parade/a.b.jpg", "1--Riot/c"]);
+        let found: Vec<_> = found().iter().map(as_written).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let lines = folder.path().join("lines.jsonl");
+        for path in [folder.path(), lines.as_path()] {
+            let mut writer = Writer::create(path).unwrap();
+            writer.write(&dataset.pictures[0].name, &found).unwrap();
+            writer.write(&dataset.pictures[1].name, &[]).unwrap();
+            writer.finish().unwrap();
+            let read = read(path, &dataset, &Choice::default()).unwrap();
+            assert!(read.missing.is_empty() && read.unknown.is_empty());
+            assert_eq!(read.detections[1], []);
+            let without = |d: &Detection| Detection { points: None, ..*d };
+            let expected: Vec<_> = match path.is_dir() {
+                true => found.iter().map(without).collect(),
+                false => found.clone(),
+            };
+            assert_eq!(read.detections[0], expected);
+        }
+        let text = fs::read_to_string(folder.path().join("0--Parade/a.b.txt")).unwrap();
+        assert_eq!(
+            text,
+            "0--Parade/a.b.jpg\n2\n-1 2.5 9 7.5 0.5\n0.1 0.333 14.186 110.778 0.99987\n"
+        );
+    }
+
+    /// As Pytorch_Retinaface (a space at the end, no folder in the name) and others write it.
+    #[test]
+    fn text_of_others() {
+        let expected =
+            [Detection { bounds: Bounds::new(1.0, 2.0, 4.0, 6.0), score: 0.5, points: None }];
+        for text in ["a\n1\n1 2 3 4 0.5 \n", "E/a.jpg\r\n1\r\n1.0\t2.0 3.0 4.0 5e-1\r\n\r\n"] {
+            assert_eq!(parse_text(text).unwrap(), expected);
+        }
+        assert_eq!(parse_text("a\n0\n").unwrap(), []);
+        let table = [
+            ("", "line 2: \"\" instead of the number of faces"),
+            ("a\nx", "line 2: \"x\" instead of the number of faces"),
+            ("a\n2\n1 2 3 4 0.5", "line 2 says 2 faces, but 1 follow"),
+            ("a\n1\n1 2 3 4", "line 3: \"1 2 3 4\" instead of x y width height score"),
+            ("a\n1\n1 2 3 4 nan", "line 3: "),
+        ];
+        for (text, expected) in table {
+            let err = parse_text(text).unwrap_err().to_string();
+            assert!(err.starts_with(expected), "{err} for {expected}");
+        }
+    }
+
+    fn read_text(text: &str, names: &[&str]) -> Result<Read, String> {
+        let file = tempfile::NamedTempFile::with_suffix(".json").unwrap();
+        fs::write(file.path(), text).unwrap();
+        let read = read(file.path(), &dataset(names), &Choice::default());
+        read.map_err(|err| err.to_string().replace(&file.path().display().to_string(), "file"))
+    }
+
+    #[test]
+    fn lists_by_name() {
+        let text = r#"{"source": "/x/b.png", "faces": [{"box": [1, 2, 3, 4], "score": 0.5}]}
+                      {"source": "/x/other.png", "faces": []}"#;
+        let read = read_text(text, &["a.jpg", "b.jpg"]).unwrap();
+        assert_eq!(read.detections[1][0].bounds, Bounds::new(1.0, 2.0, 3.0, 4.0));
+        assert_eq!(read.missing, [0]);
+        assert_eq!(read.unknown, ["/x/other.png"]);
+        let twice = r#"{"a.png": [], "x/a.jpg": []}"#;
+        assert_eq!(read_text(twice, &["a"]).unwrap_err(), "file: x/a.jpg is there twice");
+        let scoreless = r#"{"a": [[1, 2, 3, 4]]}"#;
+        assert_eq!(read_text(scoreless, &["a"]).unwrap_err(), "file: a: a face without a score");
+        let none = read_text(r#"{"c": []}"#, &["a"]).unwrap_err();
+        assert_eq!(none, "file: has no detections for any annotated picture, as a");
+    }
+
+    #[test]
+    fn results_of_coco() {
+        let text = r#"[{"image_id": 11, "bbox": [1, 2, 3, 4], "score": 0.5, "category_id": 1}]"#;
+        let read = read_text(text, &["a.jpg", "b.jpg"]).unwrap();
+        assert_eq!(read.detections[0], []);
+        assert_eq!(read.detections[1][0].bounds, Bounds::new(1.0, 2.0, 4.0, 6.0));
+        assert!(read.missing.is_empty());
+        let wrong = text.replace("11", "9");
+        assert_eq!(read_text(&wrong, &["a"]).unwrap_err(), "file: result 1: no image has the id 9");
+        let wrong = text.replace("0.5", "null");
+        assert_eq!(
+            read_text(&wrong, &["a", "b"]).unwrap_err(),
+            "file: result 1: \"score\" is no number"
+        );
+    }
+}

@@ -15,6 +15,8 @@ mod common;
 mod dataset;
 mod detections;
 mod element;
+#[cfg(test)]
+mod independent;
 mod landmarks;
 mod merge;
 mod wider;

@@ -90,3 +90,71 @@ pub fn keypoints(value: &Value) -> Option<Points> {
     let labelled = rest.is_empty() && points.iter().all(|point| point[2] > 0.0);
     labelled.then(|| points.map(|[x, y, _]| [x, y]))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document() -> Value {
+        let labelled = [1, 2, 2, 3, 4, 1, 5, 6, 2, 7, 8, 2, 9, 10, 2];
+        let mut hidden = labelled;
+        hidden[5] = 0;
+        json!({
+            "images": [{"id": 7, "file_name": "a.jpg"}, {"id": 3, "file_name": "b/c.jpg"}],
+            "categories": [{"id": 1, "name": "person"}, {"id": 2, "name": "face"}],
+            "annotations": [
+                {"image_id": 3, "category_id": 2, "bbox": [1, 2, 3, 4.5], "keypoints": labelled},
+                {"image_id": 3, "category_id": 2, "bbox": [0, 0, 90, 90], "iscrowd": 1},
+                {"image_id": 3, "category_id": 2, "bbox": [5, 5, 5, 5], "ignore": 1, "keypoints": hidden},
+                {"image_id": 7, "category_id": 1, "bbox": [1, 1, 1, 1]},
+            ],
+        })
+    }
+
+    fn read(document: &Value, category: Option<&str>) -> Result<Dataset, String> {
+        let category = category.map(str::to_owned);
+        parse(document, &Choice { category, list: None }).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn crowds_and_what_is_to_be_ignored_do_not_count() {
+        let dataset = read(&document(), Some("face")).unwrap();
+        let [first, second] = dataset.pictures.as_slice() else { panic!("{dataset:?}") };
+        assert_eq!((first.name.as_str(), first.id, first.faces.len()), ("a.jpg", Some(7), 0));
+        assert_eq!((second.name.as_str(), second.id), ("b/c.jpg", Some(3)));
+        assert_eq!(dataset.subsets[0].counts, [vec![], vec![true, false, false]]);
+        let face = &second.faces[0];
+        assert_eq!(face.bounds, Bounds::new(1.0, 2.0, 4.0, 6.5));
+        assert_eq!(
+            face.points,
+            Some([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0]])
+        );
+        assert_eq!(second.faces[2].points, None);
+        assert_eq!(
+            second.faces.iter().map(|face| face.crowd).collect::<Vec<_>>(),
+            [false, true, false]
+        );
+        assert_eq!(dataset.corners, Corners::Edges);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let err = read(&document(), None).unwrap_err();
+        assert_eq!(err, "has several categories; choose with --category: person face");
+        let err = read(&document(), Some("dog")).unwrap_err();
+        assert_eq!(err, "no category dog; there are: person face");
+        let mut wrong = document();
+        wrong["annotations"][0]["bbox"] = json!([1, 2, 3]);
+        assert!(read(&wrong, Some("face")).unwrap_err().starts_with("annotation 1: \"bbox\""));
+        wrong["annotations"][0]["image_id"] = json!(5);
+        assert!(
+            read(&wrong, Some("face")).unwrap_err().starts_with("annotation 1: its \"image_id\"")
+        );
+        wrong["images"][1]["id"] = json!("x");
+        assert_eq!(read(&wrong, None).unwrap_err(), "image 2: no \"id\"");
+        wrong["images"] = json!(5);
+        assert_eq!(read(&wrong, None).unwrap_err(), "has no list \"images\", as COCO's JSON has");
+    }
+}

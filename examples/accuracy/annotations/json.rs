@@ -145,3 +145,76 @@ fn points(value: &Value) -> Result<Option<Points>, Error> {
 pub fn numbers(value: &Value) -> Option<Vec<f64>> {
     value.as_array()?.iter().map(Value::as_f64).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str, list: Option<&str>) -> Result<Dataset, String> {
+        let choice = Choice { list: list.map(str::to_owned), ..Choice::default() };
+        let documents = documents(text).map_err(|err| err.to_string())?;
+        dataset(&documents, &choice).map_err(|err| err.to_string())
+    }
+
+    /// Lines of faces --json, pictures by name with flat points, rows, and objects with more in them:
+    /// each the same face.
+    #[test]
+    fn each_of_the_forms() {
+        let line = r#"{"source": "/a/1.png", "frame": 0, "width": 9, "faces": [{"box": [1, 2, 3.5, 4],
+            "score": 0.5, "landmarks": [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]}]}"#;
+        let face = r#"[{"box": [1, 2, 3.5, 4], "landmarks": [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]}]"#;
+        let several =
+            format!(r#"{{"/a/1.png": {{"size": [720, 478], "one": {face}, "other": []}}}}"#);
+        let table = [
+            (line.to_owned(), None),
+            (format!(r#"{{"/a/1.png": {face}}}"#), None),
+            (format!(r#"{{"/a/1.png": {{"size": [720, 478], "faces": {face}}}}}"#), None),
+            (format!(r#"{{"/a/1.png": {{"size": [720, 478], "x": {face}}}}}"#), None),
+            (several.clone(), Some("one")),
+        ];
+        for (text, list) in table {
+            let dataset = read(&text, list).unwrap();
+            assert_eq!(dataset.pictures.len(), 1, "{text}");
+            assert_eq!(dataset.pictures[0].name, "/a/1.png");
+            let points = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, 10.0]];
+            let bounds = Bounds::new(1.0, 2.0, 3.5, 4.0);
+            assert_eq!(
+                dataset.pictures[0].faces,
+                [Face { bounds, points: Some(points), crowd: false }]
+            );
+        }
+        let rows = read(r#"{"1": [[1, 2, 3, 4], [5, 6, 7, 8, 0.5]], "2": []}"#, None).unwrap();
+        assert_eq!(rows.pictures[0].faces[1].bounds, Bounds::new(5.0, 6.0, 7.0, 8.0));
+        assert_eq!(rows.pictures.len(), 2);
+        let err = read(&several, None).unwrap_err();
+        assert_eq!(err, "/a/1.png has several lists; choose with --list: one other");
+        let err = read(&several, Some("third")).unwrap_err();
+        assert_eq!(err, "/a/1.png has no list third; it has: one other");
+        let ignored = r#"{"1": [{"box": [1, 2, 3, 4], "ignored": true}, {"box": [1, 2, 3, 4]}]}"#;
+        assert_eq!(read(ignored, None).unwrap().subsets[0].counts, [[false, true]]);
+    }
+
+    #[test]
+    fn wrong_faces_are_errors_with_their_place() {
+        let table = [
+            ("", "is empty"),
+            ("{", "is no JSON: "),
+            ("[1]", "a picture's object was expected"),
+            (r#"{"1.png": 5}"#, "1.png: a list of faces was expected"),
+            (r#"{"1.png": {}}"#, "1.png has no list of faces"),
+            (r#"{"1.png": [[1, 2, 3, 4], [1, 2]]}"#, "1.png, face 2: [x1, y1, x2, y2] or"),
+            (r#"{"1.png": [{"box": [1, 2]}]}"#, "1.png, face 1: \"box\": "),
+            (r#"{"1.png": ["x"]}"#, "1.png, face 1: \"box\": "),
+            (r#"{"1.png": [{"box": [1, 2, 3, 4], "score": "x"}]}"#, "1.png, face 1: \"score\""),
+            (
+                r#"{"1.png": [{"box": [1, 2, 3, 4], "landmarks": [1]}]}"#,
+                "1.png, face 1: \"landmarks\"",
+            ),
+            (r#"{"source": "a.mp4", "frame": 1, "faces": []}"#, "a.mp4 is a video"),
+        ];
+        for (text, expected) in table {
+            let err = read(text, None).unwrap_err();
+            assert!(err.starts_with(expected), "{err} for {expected}");
+        }
+    }
+}

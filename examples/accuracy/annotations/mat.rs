@@ -72,9 +72,9 @@ impl Array {
         }
     }
 
-    pub fn numbers(&self) -> Option<Vec<f64>> {
+    pub fn numbers(&self) -> Option<&[f64]> {
         match self {
-            Self::Numbers { values, .. } => Some(values.clone()),
+            Self::Numbers { values, .. } => Some(values),
             _ => None,
         }
     }
@@ -263,5 +263,120 @@ impl<'a> Reader<'a> {
             element::UINT64 => read!(u64),
             _ => return Err(format!("an element of type {kind} instead of numbers").into()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const FILES: [&[u8]; 3] = [
+        include_bytes!("../../../tests/accuracy/ground_truth/wider_easy_val.mat"),
+        include_bytes!("../../../tests/accuracy/ground_truth/wider_medium_val.mat"),
+        include_bytes!("../../../tests/accuracy/ground_truth/wider_hard_val.mat"),
+    ];
+    const NAMES: [&str; 2] = ["event_list", "face_bbx_list"];
+
+    /// An element with its tag, padded to a multiple of eight bytes.
+    fn element(kind: u32, data: &[u8], big_endian: bool) -> Vec<u8> {
+        let number = if big_endian { u32::to_be_bytes } else { u32::to_le_bytes };
+        let mut bytes = [number(kind), number(data.len() as u32)].concat();
+        bytes.extend(data);
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+        bytes
+    }
+
+    fn file(class: u8, sizes: [i32; 2], data: &[u8], big_endian: bool) -> Vec<u8> {
+        let flags = [u32::from(class), 0];
+        let number = if big_endian { u32::to_be_bytes } else { u32::to_le_bytes };
+        let sizes = sizes.map(|size| number(size as u32)).concat();
+        let array = [
+            element(element::UINT32, &flags.map(number).concat(), big_endian),
+            element(element::INT32, &sizes, big_endian),
+            element(element::INT8, b"a", big_endian),
+            data.to_vec(),
+        ];
+        let mut file = vec![b' '; HEADER - 2];
+        file.extend(if big_endian { b"MI" } else { b"IM" });
+        file.extend(element(element::MATRIX, &array.concat(), big_endian));
+        file
+    }
+
+    fn read(file: &[u8]) -> Result<Array, String> {
+        let read = variables(file, &["a"]).map_err(|err| err.to_string())?;
+        Ok(read.into_iter().next().expect("a variable").array)
+    }
+
+    #[test]
+    fn both_byte_orders_and_smaller_types() {
+        for big_endian in [false, true] {
+            let number = if big_endian { i16::to_be_bytes } else { i16::to_le_bytes };
+            // Numbers of class double, saved as integers of 16 bits.
+            let values = [1i16, -2, 300, 4, 5, 6].map(number).concat();
+            let data = element(element::INT16, &values, big_endian);
+            let array = read(&file(6, [3, 2], &data, big_endian)).unwrap();
+            assert_eq!(array.rows(2).unwrap(), [[1.0, 4.0], [-2.0, 5.0], [300.0, 6.0]]);
+            assert_eq!(array.rows(3), None);
+            let text = element(
+                element::UTF16,
+                &[b'h', b'i'].map(|c| number(c.into())).concat(),
+                big_endian,
+            );
+            let array = read(&file(class::CHAR, [1, 2], &text, big_endian)).unwrap();
+            assert_eq!(array.text().unwrap(), "hi");
+        }
+        let small = [&[1, 0, 2, 0, 7, 8, 0, 0][..]].concat();
+        assert_eq!(read(&file(9, [1, 2], &small, false)).unwrap().numbers().unwrap(), [7.0, 8.0]);
+    }
+
+    #[test]
+    fn damaged_files_say_what_is_wrong() {
+        let wrong = |file: &[u8], expected: &str| {
+            let err = variables(file, &["a"]).map(|_| ()).unwrap_err().to_string();
+            assert!(err.contains(expected), "{err} for {expected}");
+        };
+        wrong(b"MATLAB 7.3 MAT-file", "save it in MATLAB with -v7");
+        wrong(b"", "is no MAT-file of level 5");
+        wrong(&[0; 200], "is no MAT-file of level 5");
+        let whole = file(6, [1, 1], &element(element::DOUBLE, &[0; 8], false), false);
+        wrong(&whole[..whole.len() - 1], "at byte 128: ends where");
+        wrong(
+            &file(6, [1, 2], &element(element::DOUBLE, &[0; 8], false), false),
+            "a: 1 numbers for an array of 2",
+        );
+        wrong(&file(6, [1, 1], &element(element::DOUBLE, &[0; 7], false), false), "not whole");
+        wrong(&file(6, [1, 1], &element(99, &[0; 8], false), false), "type 99 instead of numbers");
+        wrong(&file(class::CELL, [9, 9], &[], false), "a: ends where");
+        let mut compressed = whole[..HEADER].to_vec();
+        compressed.extend(element(element::COMPRESSED, b"not zlib", false));
+        wrong(&compressed, "cannot be decompressed");
+    }
+
+    #[test]
+    fn cells_within_cells_end_somewhere() {
+        let mut data = Vec::new();
+        for _ in 0..100 {
+            let whole = file(class::CELL, [1, 1], &data, false);
+            data = whole[HEADER..].to_vec();
+        }
+        assert!(read(&file(class::CELL, [1, 1], &data, false)).unwrap_err().contains("too deep"));
+    }
+
+    proptest! {
+        /// Bytes changed anywhere, also in what is compressed: an error or other numbers, never a panic.
+        #[test]
+        fn damage_is_survived(
+            which in 0..FILES.len(),
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut bytes = FILES[which].to_vec();
+            for (place, value) in &changes {
+                bytes[place.index(FILES[which].len())] = *value;
+            }
+            let _ = variables(&bytes, &NAMES);
+            let _ = variables(&bytes[..cut.index(bytes.len())], &NAMES);
+        }
     }
 }

@@ -109,3 +109,65 @@ fn child<'a>(node: &Node<'a, 'a>, name: &str) -> Option<Node<'a, 'a>> {
 fn value<'a>(node: &Node<'a, 'a>, name: &str) -> Option<&'a str> {
     child(node, name).and_then(|child| child.text()).map(str::trim)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object(name: &str, difficult: &str) -> String {
+        format!(
+            "<object><name>{name}</name>{difficult}<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>10</xmax>\
+             <ymax>20.5</ymax></bndbox></object>\n"
+        )
+    }
+
+    fn file(folder: &Path, name: &str, content: &str) -> PathBuf {
+        let path = folder.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("<annotation>\n{content}</annotation>")).unwrap();
+        path
+    }
+
+    fn choose(category: &str) -> Choice {
+        Choice { category: Some(category.to_owned()), list: None }
+    }
+
+    #[test]
+    fn a_folder_of_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let difficult = object("face", "<difficult>1</difficult>");
+        let first = object("face", "<difficult>0</difficult>") + &difficult + &object("dog", "");
+        file(folder.path(), "b.xml", &("<filename>pictures/b.png</filename>".to_owned() + &first));
+        file(folder.path(), "sub/a.XML", &object("face", ""));
+        file(folder.path(), "c.xml", "");
+        let dataset = read_folder(folder.path(), &choose("face")).unwrap();
+        let names: Vec<_> = dataset.pictures.iter().map(|picture| picture.name.as_str()).collect();
+        assert_eq!(names, ["pictures/b.png", "c", "a"]);
+        assert_eq!(dataset.subsets[0].counts, [vec![true, false], vec![], vec![true]]);
+        assert_eq!(dataset.pictures[2].faces[0].bounds, Bounds::new(1.0, 2.0, 10.0, 20.5));
+        assert_eq!(dataset.corners, Corners::Pixels);
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let table = [
+            (
+                object("face", "") + &object("dog", ""),
+                "object in line 3: is a \"dog\" among \"face\"",
+            ),
+            (object("face", "").replace("10", "ten"), "object in line 2: <xmax> is no number"),
+            (object("face", "").replace("ymin", "y"), "object in line 2: <ymin> is no number"),
+            (object("face", "").replace("bndbox", "box"), "object in line 2: has no <bndbox>"),
+            ("<object>".to_owned(), "is no XML: "),
+        ];
+        for (content, expected) in table {
+            let path = file(folder.path(), "wrong.xml", &content);
+            let err = read_folder(folder.path(), &Choice::default()).unwrap_err().to_string();
+            assert!(err.starts_with(&format!("{}: {expected}", path.display())), "{err}");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let err = read_folder(empty.path(), &Choice::default()).unwrap_err().to_string();
+        assert!(err.contains("neither .xml files nor wider_easy_val.mat"), "{err}");
+    }
+}

@@ -64,65 +64,64 @@ fn parse_mat(bytes: &[u8], name: &str) -> Result<Dataset, Error> {
         })?;
         variable.array.cells().ok_or_else(|| format!("{name} is no cell array").into())
     };
-    let (events, files) = (cells("event_list")?, cells("file_list")?);
-    let (boxes, counting) = (cells("face_bbx_list")?, cells("gt_list")?);
-    let lengths = [files.len(), boxes.len(), counting.len()];
-    if lengths != [events.len(); 3] {
-        return Err(format!("{} events, but lists for {lengths:?}", events.len()).into());
+    let events = cells("event_list")?;
+    let mut lists = Vec::new();
+    for name in ["file_list", "face_bbx_list", "gt_list"] {
+        let list = cells(name)?;
+        if list.len() != events.len() {
+            return Err(
+                format!("{name} has {} cells for {} events", list.len(), events.len()).into()
+            );
+        }
+        lists.push(list);
     }
     let mut pictures = Vec::new();
     let mut counts = Vec::new();
     for (index, event) in events.iter().enumerate() {
         let event =
             event.text().ok_or_else(|| format!("event_list{{{}}} is no text", index + 1))?;
-        let place = |what: &str| format!("{what}{{{}}} (event {event})", index + 1);
-        let inner = |what: &str, list: &'_ Array| -> Result<usize, Error> {
-            let cells = list.cells().ok_or_else(|| format!("{} is no cell array", place(what)))?;
-            Ok(cells.len())
+        let place = |err: String| format!("event {} ({event}): {err}", index + 1);
+        let of_event = [&lists[0][index], &lists[1][index], &lists[2][index]].map(Array::cells);
+        let [Some(files), Some(boxes), Some(counting)] = of_event else {
+            return Err(
+                place("file_list, face_bbx_list and gt_list are no cell arrays".into()).into()
+            );
         };
-        let pictures_here = inner("file_list", &files[index])?;
-        for (what, list) in [("face_bbx_list", &boxes[index]), ("gt_list", &counting[index])] {
-            let length = inner(what, list)?;
-            if length != pictures_here {
-                let place = place(what);
-                return Err(
-                    format!("{place} has {length} cells for {pictures_here} pictures").into()
-                );
-            }
+        if boxes.len() != files.len() || counting.len() != files.len() {
+            let (pictures, boxes, counting) = (files.len(), boxes.len(), counting.len());
+            let err = format!(
+                "{pictures} pictures, but {boxes} cells of boxes and {counting} of indices"
+            );
+            return Err(place(err).into());
         }
-        let cells =
-            |list: &'_ [Array], at: usize| list[index].cells().map(|cells| cells[at].clone());
-        for picture in 0..pictures_here {
-            let cell = |what: &str| format!("{}{{{}}}", place(what), picture + 1);
-            let file = cells(files, picture).and_then(|file| file.text());
-            let file = file.ok_or_else(|| format!("{} is no text", cell("file_list")))?;
-            let rows = cells(boxes, picture).and_then(|boxes| boxes.rows(4));
-            let rows = rows.ok_or_else(|| {
-                format!("{} is no matrix with four columns", cell("face_bbx_list"))
-            })?;
-            let mut counting_here = vec![false; rows.len()];
-            let indices = cells(counting, picture).and_then(|indices| indices.numbers());
-            let indices = indices.ok_or_else(|| format!("{} has no numbers", cell("gt_list")))?;
-            for face in indices {
-                // From 1, as everywhere in MATLAB.
-                let counts = (face >= 1.0 && face.fract() == 0.0)
-                    .then(|| counting_here.get_mut(face as usize - 1))
-                    .flatten();
-                *counts.ok_or_else(|| {
-                    format!("{} has {face}, but there are {} boxes", cell("gt_list"), rows.len())
-                })? = true;
-            }
-            let face = |row: &Vec<f64>| Face {
-                bounds: Bounds::with_size([row[0], row[1], row[2], row[3]]),
-                ..Face::default()
-            };
-            let faces = rows.iter().map(face).collect();
+        for ((file, boxes), counting) in files.iter().zip(boxes).zip(counting) {
+            let file = file.text().ok_or_else(|| place("a name in file_list is no text".into()))?;
+            let (faces, counting) =
+                faces(boxes, counting).map_err(|err| place(format!("{file}: {err}")))?;
             pictures.push(Picture { name: format!("{event}/{file}"), id: None, faces });
-            counts.push(counting_here);
+            counts.push(counting);
         }
     }
     let subsets = vec![Subset { name: name.to_owned(), counts }];
     Ok(Dataset { pictures, subsets, corners: Corners::Pixels, protocol: Protocol::Wider })
+}
+
+/// A picture's faces, and which of them count.
+fn faces(boxes: &Array, counting: &Array) -> Result<(Vec<Face>, Vec<bool>), String> {
+    let rows = boxes.rows(4).ok_or("face_bbx_list has no matrix with four columns")?;
+    let mut counts = vec![false; rows.len()];
+    for index in counting.numbers().ok_or("gt_list has no numbers")? {
+        // From 1, as everywhere in MATLAB; whatever is no index becomes one that is out of range.
+        let counts = counts.get_mut((*index as usize).wrapping_sub(1));
+        *counts
+            .ok_or_else(|| format!("gt_list has {index}, but there are {} boxes", rows.len()))? =
+            true;
+    }
+    let face = |row: &Vec<f64>| Face {
+        bounds: Bounds::with_size([row[0], row[1], row[2], row[3]]),
+        ..Face::default()
+    };
+    Ok((rows.iter().map(face).collect(), counts))
 }
 
 /// wider_face_val_bbx_gt.txt: a picture's path, how many faces it has, and for each
@@ -173,5 +172,64 @@ pub fn parse_text(text: &str) -> Result<Dataset, Error> {
         Err("has no pictures".into())
     } else {
         Ok(Dataset::new(pictures, Corners::Pixels, Protocol::Wider))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_as_it_is_distributed() {
+        let text = "0--Parade/0_Parade_1.jpg\n2\n10 20 30 40 0 0 0 0 0 0 \n1 2 3 4 2 0 0 1 2 0 \n\
+                    1--Handshaking/none.jpg\n0\n0 0 0 0 0 0 0 0 0 0 \n\
+                    1--Handshaking/1.jpg\r\n1\r\n5 6 7 8 1 1 1 0 1 1\r\n";
+        let dataset = parse_text(text).unwrap();
+        let names: Vec<_> = dataset.pictures.iter().map(|picture| picture.name.as_str()).collect();
+        assert_eq!(
+            names,
+            ["0--Parade/0_Parade_1.jpg", "1--Handshaking/none.jpg", "1--Handshaking/1.jpg"]
+        );
+        assert_eq!(dataset.subsets[0].counts, [vec![true, false], vec![], vec![true]]);
+        assert_eq!(dataset.pictures[0].faces[0].bounds, Bounds::new(10.0, 20.0, 40.0, 60.0));
+        assert_eq!(dataset.pictures[2].faces[0].bounds, Bounds::new(5.0, 6.0, 12.0, 14.0));
+        assert_eq!(dataset.protocol, Protocol::Wider);
+    }
+
+    #[test]
+    fn wrong_text_is_an_error_with_its_line() {
+        let table = [
+            ("", "has no pictures"),
+            ("a.jpg", "ends after line 1, before the number of faces of a.jpg"),
+            ("a.jpg\nmany", "line 2: \"many\" instead of the number of faces of a.jpg"),
+            ("a.jpg\n2\n1 2 3 4 0 0 0 0 0 0", "ends after line 1, before a face of a.jpg"),
+            ("a.jpg\n1\n1 2 3 4", "line 3: \"1 2 3 4\" instead of ten numbers"),
+            ("a.jpg\n1\n1 2 x 4 0 0 0 0 0 0", "line 3: "),
+            ("a.jpg\n1\n1 2 nan 4 0 0 0 0 0 0", "line 3: "),
+        ];
+        for (text, expected) in table {
+            let err = parse_text(text).unwrap_err().to_string();
+            assert!(err.starts_with(expected), "{err}");
+        }
+    }
+
+    fn numbers(rows: usize, values: &[f64]) -> Array {
+        Array::Numbers { rows, values: values.to_vec() }
+    }
+
+    #[test]
+    fn faces_that_count_are_given_by_index() {
+        let boxes = numbers(2, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+        let (found, counts) = faces(&boxes, &numbers(1, &[2.0])).unwrap();
+        assert_eq!(found[0].bounds, Bounds::new(1.0, 3.0, 6.0, 10.0));
+        assert_eq!(found[1].bounds, Bounds::new(2.0, 4.0, 8.0, 12.0));
+        assert_eq!(counts, [false, true]);
+        assert_eq!(faces(&boxes, &numbers(0, &[])).unwrap().1, [false, false]);
+        for wrong in [0.0, 3.0, -1.0, f64::NAN, f64::INFINITY] {
+            let err = faces(&boxes, &numbers(1, &[wrong])).unwrap_err();
+            assert_eq!(err, format!("gt_list has {wrong}, but there are 2 boxes"));
+        }
+        assert!(faces(&numbers(2, &[1.0; 6]), &numbers(0, &[])).is_err());
+        assert!(faces(&numbers(0, &[]), &numbers(0, &[])).unwrap().0.is_empty());
     }
 }
