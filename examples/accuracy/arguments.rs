@@ -184,3 +184,63 @@ fn numbers(
         .into()
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Option<Arguments>, String> {
+        let arguments = line.split_whitespace().map(str::to_owned);
+        Arguments::parse(arguments).map_err(|err| err.to_string())
+    }
+
+    #[test]
+    fn every_option() {
+        let line = "a.mat --images pictures --set in-flight=2 --set x=y=z --scales 0.5,1 --flip --write out \
+                    --whole-pixels --protocol voc --iou 0.5,0.75 --nme eyes --category face --list x";
+        let read = parse(line).unwrap().unwrap();
+        assert_eq!(read.annotations.as_os_str(), "a.mat");
+        assert!(matches!(read.source, Source::Images(path) if path.as_os_str() == "pictures"));
+        let set = [("in-flight", "2"), ("x", "y=z")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+        assert_eq!(read.properties, set);
+        assert_eq!((read.scales, read.ious), (vec![0.5, 1.0], vec![0.5, 0.75]));
+        assert!(read.flip && read.whole_pixels);
+        assert_eq!(read.write.unwrap().as_os_str(), "out");
+        assert_eq!((read.protocol, read.norm), (Some(Protocol::Voc), Norm::Eyes));
+        assert_eq!(read.choice.category.as_deref(), Some("face"));
+        assert_eq!(read.choice.list.as_deref(), Some("x"));
+
+        let read = parse("a.json --detections found").unwrap().unwrap();
+        assert!(matches!(read.source, Source::Detections(path) if path.as_os_str() == "found"));
+        assert_eq!((read.protocol, read.norm, read.ious), (None, Norm::Box, vec![0.5]));
+        assert!(parse("--frob").is_err());
+        assert!(parse("a --help").unwrap().is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let table = [
+            ("", "give either --images or --detections"),
+            ("a --images b --detections c", "give either --images or --detections"),
+            ("--images b", "no annotations"),
+            ("a b --images c", "b: annotations are one file or folder"),
+            ("a --images", "--images needs a value"),
+            ("a --frob", "unknown option --frob"),
+            ("a --images b --set x", "--set x: NAME=VALUE"),
+            ("a --images b --scales 1,x", "--scales 1,x: numbers from 0.05 to 4"),
+            ("a --images b --scales 5", "--scales 5: numbers from 0.05 to 4"),
+            ("a --images b --iou 0", "--iou 0: numbers from 0 to 1"),
+            ("a --images b --iou nan", "--iou nan: numbers from 0 to 1"),
+            ("a --images b --nme x", "--nme x: box or eyes"),
+            ("a --images b --protocol x", "--protocol x: wider or voc"),
+            (
+                "a --detections b --flip",
+                "--set, --scales, --flip, --write and --whole-pixels need --images",
+            ),
+        ];
+        for (line, expected) in table {
+            let err = parse(line).unwrap_err();
+            assert!(err.starts_with(expected), "{err} for {line}");
+        }
+    }
+}

@@ -112,11 +112,9 @@ impl Detector {
             let orientation = if look.mirrored { "horiz" } else { "identity" };
             self.element.set_property_from_str("orientation", orientation);
         }
-        let pushed = self.source.push_sample(sample);
-        let result = pushed.ok().and_then(|_| self.sink.pull_sample().ok());
-        let Some(result) = result else {
-            return Err(error(&self.pipeline).unwrap_or_else(|| "the pipeline stopped".into()));
-        };
+        // Where it is not taken, there is an error on the bus.
+        let _ = self.source.push_sample(sample);
+        let result = next_frame(&self.pipeline, &self.sink)?;
         let buffer = result.buffer().ok_or("no frame")?;
         let info = gst_video::VideoInfo::from_caps(result.caps().ok_or("a frame without caps")?)?;
         let last = [f64::from(info.width()) - 1.0, f64::from(info.height()) - 1.0];
@@ -180,21 +178,24 @@ fn decode(path: &Path) -> Result<gst::Sample, Error> {
             let _ = pad.link(&input);
         }
     });
-    let sample = pipeline.set_state(gst::State::Playing).ok().and_then(|_| wait(&pipeline, &sink));
-    let failure = error(&pipeline);
+    // Where it does not start, there is an error on the bus.
+    let _ = pipeline.set_state(gst::State::Playing);
+    let sample = next_frame(&pipeline, &sink);
     pipeline.set_state(gst::State::Null)?;
-    sample.ok_or_else(|| failure.unwrap_or_else(|| "has no picture".into()))
+    sample
 }
 
-/// The first frame; `None` once there is an error or an end before it.
-fn wait(pipeline: &gst::Pipeline, sink: &AppSink) -> Option<gst::Sample> {
-    let bus = pipeline.bus()?;
+/// Waits for a frame, an error or the end.
+fn next_frame(pipeline: &gst::Pipeline, sink: &AppSink) -> Result<gst::Sample, Error> {
     loop {
-        let sample = sink.try_pull_sample(gst::ClockTime::from_mseconds(100));
-        let failed = sink.is_eos()
-            || bus.peek().is_some_and(|message| message.type_() == gst::MessageType::Error);
-        if sample.is_some() || failed {
-            return sample;
+        if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
+            return Ok(sample);
+        }
+        if let Some(err) = error(pipeline) {
+            return Err(err);
+        }
+        if sink.is_eos() {
+            return Err("no frame comes".into());
         }
     }
 }
@@ -205,5 +206,69 @@ fn error(pipeline: &gst::Pipeline) -> Option<Error> {
     match message.view() {
         gst::MessageView::Error(err) => Some(err.error().to_string().into()),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataset::Corners;
+
+    fn astronaut() -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media/astronaut.png")
+    }
+
+    fn properties(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    /// A mirrored look gives the picture's own coordinates: the same box, each point where it was.
+    #[test]
+    fn a_mirrored_look_finds_the_same_face() {
+        common::init().unwrap();
+        let detector =
+            Detector::new(&properties(&[("score-threshold", "0.9")]), &[0.5, 1.0], true).unwrap();
+        let looks = [(0.5, false), (0.5, true), (1.0, false), (1.0, true)];
+        let looks = looks.map(|(scale, mirrored)| Look { scale: Some(scale), mirrored });
+        assert_eq!(detector.looks, looks);
+        let sample = decode(&astronaut()).unwrap();
+        let found = looks.map(|look| {
+            let mut found = detector.look(&sample, look).unwrap();
+            // Nothing is suppressed.
+            assert!(found.len() > 1, "{found:?}");
+            found.sort_by(|a, b| b.score.total_cmp(&a.score));
+            found[0]
+        });
+        let side = found[2].bounds.width();
+        for other in &found {
+            assert!(Corners::Edges.iou(&found[2].bounds, &other.bounds) > 0.8, "{found:?}");
+            for (a, b) in found[2].points.unwrap().iter().zip(other.points.unwrap()) {
+                assert!((a[0] - b[0]).hypot(a[1] - b[1]) < 0.1 * side, "{found:?}");
+            }
+        }
+        assert!(found[0] != found[1] && found[2] != found[3]);
+        // One face in all of them.
+        assert_eq!(detector.faces(&astronaut()).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_said() {
+        common::init().unwrap();
+        let new = |list: &[(&str, &str)], scales: &[f64], flip| {
+            Detector::new(&properties(list), scales, flip).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(new(&[("scale", "2")], &[1.0], false).starts_with("scale is set by"));
+        assert!(new(&[("orientation", "180")], &[], true).starts_with("orientation is set by"));
+        assert_eq!(new(&[("scales", "2")], &[], false), "retinafacedetect has no property scales");
+        assert!(new(&[("model-file", "/missing.onnx")], &[], false).contains("/missing.onnx"));
+
+        let detector = Detector::new(&[], &[], false).unwrap();
+        let err = detector.faces(Path::new("missing.png")).unwrap_err().to_string();
+        assert!(err.starts_with("missing.png: No such file"), "{err}");
+        let text = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        let err = detector.faces(&text).unwrap_err().to_string();
+        assert!(err.starts_with(&format!("{}: ", text.display())), "{err}");
+        // And goes on.
+        assert!(!detector.faces(&astronaut()).unwrap().is_empty());
     }
 }

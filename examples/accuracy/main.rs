@@ -52,9 +52,9 @@ fn run() -> Result<(), Error> {
         Source::Detections(path) => {
             let read = detections::read(path, &dataset, &arguments.choice)?;
             let missing = read.missing.iter().map(|&index| dataset.pictures[index].name.as_str());
-            warn(missing, "have no detections: nothing was found there");
+            warn("annotated, but without detections, so nothing was found", missing);
             let unknown = read.unknown.iter().map(String::as_str);
-            warn(unknown, "are not annotated, or several are by that name: left out");
+            warn("not annotated, or one of several of that name, so left out", unknown);
             read.detections
         }
     };
@@ -62,10 +62,10 @@ fn run() -> Result<(), Error> {
     Ok(())
 }
 
-fn warn<'a>(mut pictures: impl ExactSizeIterator<Item = &'a str>, what: &str) {
-    let count = pictures.len();
+fn warn<'a>(what: &str, mut pictures: impl ExactSizeIterator<Item = &'a str>) {
+    let others = pictures.len().saturating_sub(1);
     if let Some(first) = pictures.next() {
-        eprintln!("accuracy: {count} pictures {what}; the first is {first}");
+        eprintln!("accuracy: {first} and {others} other pictures: {what}");
     }
 }
 
@@ -147,5 +147,63 @@ fn report(dataset: &Dataset, detections: &[Vec<Detection>], arguments: &Argument
             let by = arguments.norm.name();
             println!("  NME {error:.4} of {by}, {faces} faces found at IoU {}", arguments.ious[0]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The first run annotates a picture, the second is evaluated by that.
+    #[test]
+    fn pictures_are_sent_through_the_element() {
+        let media = Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache/media");
+        let folder = tempfile::tempdir().unwrap();
+        let names = folder.path().join("names.json");
+        let annotated = folder.path().join("annotated.json");
+        // One by its name without an extension.
+        std::fs::write(&names, r#"{"astronaut": [], "chelsea.png": []}"#).unwrap();
+        let run = |annotations: &Path, options: &[&str]| {
+            let paths = [annotations, Path::new("--images"), media.as_path()];
+            let paths = paths.map(|path| path.display().to_string());
+            let options =
+                paths.into_iter().chain(options.iter().map(|option| (*option).to_owned()));
+            let arguments = Arguments::parse(options).unwrap().unwrap();
+            let dataset = annotations::read(annotations, &arguments.choice).unwrap();
+            let found = detect(&dataset, &media, &arguments).unwrap();
+            (dataset, found)
+        };
+        let write = annotated.display().to_string();
+        let (_, first) = run(&names, &["--set", "score-threshold=0.9", "--write", &write]);
+        assert_eq!(first.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0]);
+
+        let (dataset, found) = run(&annotated, &["--set", "score-threshold=0.9"]);
+        assert_eq!(found, first);
+        let evaluation = average_precision::evaluate(&dataset, &dataset.subsets[0], &found, 0.99);
+        assert_eq!(evaluation.average_precision, 1.0);
+        let (error, faces) =
+            landmarks::mean_error(&dataset, &found, &evaluation.matches, Default::default())
+                .unwrap();
+        assert_eq!((error, faces), (0.0, 1));
+
+        // Twice the scale, and mirrored: about the same face.
+        let looks = ["--scales", "1,2", "--flip", "--whole-pixels"];
+        let (_, merged) =
+            run(&annotated, &[&looks[..], &["--set", "score-threshold=0.9"]].concat());
+        let whole = merged[0][0].bounds;
+        assert_eq!(
+            whole,
+            Bounds::new(
+                whole.x_min.trunc(),
+                whole.y_min.trunc(),
+                whole.x_max.trunc(),
+                whole.y_max.trunc()
+            )
+        );
+        let evaluation = average_precision::evaluate(&dataset, &dataset.subsets[0], &merged, 0.8);
+        assert_eq!(evaluation.average_precision, 1.0);
+
+        let err = file(&media, "missing").unwrap_err().to_string();
+        assert_eq!(err, format!("{}: no picture missing, which is annotated", media.display()));
     }
 }

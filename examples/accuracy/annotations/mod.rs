@@ -25,6 +25,7 @@ pub struct Choice {
 /// one of VOC's XML files or a folder of them.
 pub fn read(path: &Path, choice: &Choice) -> Result<Dataset, Error> {
     let place = |err: Error| -> Error { format!("{}: {err}", path.display()).into() };
+    fs::metadata(path).map_err(|err| place(err.into()))?;
     if path.is_dir() {
         if wider::is_ground_truth(path) {
             return wider::read_folder(path);
