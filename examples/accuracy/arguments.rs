@@ -8,6 +8,7 @@ use crate::{
     annotations::Choice,
     common::{self, Error},
     dataset::Protocol,
+    element::{SCALES, Scale},
     landmarks::Norm,
 };
 
@@ -33,6 +34,8 @@ Detections
                         scripts have it, and orientation=identity, as annotations are of pictures as
                         they are stored
   --scales 0.5,1,1.5    look at each picture at several scales (property scale)
+  --sides 800:1200,…    look at it so large that its shorter side is 800 pixels, or less so that its
+                        longer side is at most 1200
   --flip                look at it mirrored as well. With several looks, no boxes are suppressed; from
                         the best score down, all that overlap by iou-threshold are averaged, weighted
                         by score, and single ones dropped: bbox_vote of InsightFace's test_widerface.py
@@ -65,7 +68,7 @@ pub struct Arguments {
     pub source: Source,
     /// Properties of the detector and their values.
     pub properties: Vec<(String, String)>,
-    pub scales: Vec<f64>,
+    pub scales: Vec<Scale>,
     pub flip: bool,
     pub write: Option<PathBuf>,
     pub whole_pixels: bool,
@@ -104,7 +107,11 @@ impl Arguments {
                         })?,
                     );
                 }
-                "--scales" => scales = numbers(&argument, &value()?, 0.05..=4.0)?,
+                "--scales" => {
+                    let factors = numbers(&argument, &value()?, SCALES)?;
+                    scales.extend(factors.into_iter().map(Scale::By));
+                }
+                "--sides" => scales.extend(sides(&value()?)?),
                 "--flip" => flip = true,
                 "--whole-pixels" => whole_pixels = true,
                 "--protocol" => {
@@ -149,7 +156,9 @@ impl Arguments {
         let for_images =
             !properties.is_empty() || !scales.is_empty() || flip || write.is_some() || whole_pixels;
         if for_images && matches!(source, Source::Detections(_)) {
-            return Err("--set, --scales, --flip, --write and --whole-pixels need --images".into());
+            return Err(
+                "--set, --scales, --sides, --flip, --write and --whole-pixels need --images".into(),
+            );
         }
         let annotations = annotations.ok_or("no annotations; see --help")?;
         Ok(Some(Self {
@@ -185,6 +194,18 @@ fn numbers(
     })
 }
 
+/// `SHORTER:LONGER` with commas between them.
+fn sides(list: &str) -> Result<Vec<Scale>, Error> {
+    let pair = |text: &str| {
+        let (shorter, longer) = text.split_once(':')?;
+        let (shorter, longer): (u32, u32) = (shorter.parse().ok()?, longer.parse().ok()?);
+        let scale = Scale::To { shorter: shorter.into(), longer: longer.into() };
+        (0 < shorter && shorter <= longer).then_some(scale)
+    };
+    let pairs = list.split(',').map(pair).collect::<Option<_>>();
+    pairs.ok_or_else(|| format!("--sides {list}: lengths as 800:1200 were expected").into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,14 +217,16 @@ mod tests {
 
     #[test]
     fn every_option() {
-        let line = "a.mat --images pictures --set in-flight=2 --set x=y=z --scales 0.5,1 --flip --write out \
+        let line = "a.mat --images pictures --set in-flight=2 --set x=y=z --scales 0.5,1 --sides 8:12 --flip --write out \
                     --whole-pixels --protocol voc --iou 0.5,0.75 --nme eyes --category face --list x";
         let read = parse(line).unwrap().unwrap();
         assert_eq!(read.annotations.as_os_str(), "a.mat");
         assert!(matches!(read.source, Source::Images(path) if path.as_os_str() == "pictures"));
         let set = [("in-flight", "2"), ("x", "y=z")].map(|(a, b)| (a.to_owned(), b.to_owned()));
         assert_eq!(read.properties, set);
-        assert_eq!((read.scales, read.ious), (vec![0.5, 1.0], vec![0.5, 0.75]));
+        let to = Scale::To { shorter: 8.0, longer: 12.0 };
+        assert_eq!(read.scales, [Scale::By(0.5), Scale::By(1.0), to]);
+        assert_eq!(read.ious, [0.5, 0.75]);
         assert!(read.flip && read.whole_pixels);
         assert_eq!(read.write.unwrap().as_os_str(), "out");
         assert_eq!((read.protocol, read.norm), (Some(Protocol::Voc), Norm::Eyes));
@@ -229,13 +252,15 @@ mod tests {
             ("a --images b --set x", "--set x: NAME=VALUE"),
             ("a --images b --scales 1,x", "--scales 1,x: numbers from 0.05 to 4"),
             ("a --images b --scales 5", "--scales 5: numbers from 0.05 to 4"),
+            ("a --images b --sides 800", "--sides 800: lengths as 800:1200"),
+            ("a --images b --sides 9:8", "--sides 9:8: lengths as 800:1200"),
             ("a --images b --iou 0", "--iou 0: numbers from 0 to 1"),
             ("a --images b --iou nan", "--iou nan: numbers from 0 to 1"),
             ("a --images b --nme x", "--nme x: box or eyes"),
             ("a --images b --protocol x", "--protocol x: wider or voc"),
             (
                 "a --detections b --flip",
-                "--set, --scales, --flip, --write and --whole-pixels need --images",
+                "--set, --scales, --sides, --flip, --write and --whole-pixels need --images",
             ),
         ];
         for (line, expected) in table {

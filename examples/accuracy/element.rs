@@ -3,7 +3,7 @@
 //! Pictures through `retinafacedetect`: each is decoded once and may go through several times, at
 //! other scales and mirrored.
 
-use std::path::Path;
+use std::{ops::RangeInclusive, path::Path};
 
 use gst::prelude::*;
 use gst_app::{AppSink, AppSrc};
@@ -25,11 +25,40 @@ const PROPERTIES: [(&str, &str); 5] = [
     ("orientation", "identity"),
 ];
 
+/// The property's range.
+pub const SCALES: RangeInclusive<f64> = 0.05..=4.0;
+
+/// How large a picture becomes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Scale {
+    /// By the property's value.
+    AsSet,
+    By(f64),
+    /// Its shorter side this long, or less so that its longer one is at most that long.
+    To {
+        shorter: f64,
+        longer: f64,
+    },
+}
+
+impl Scale {
+    /// Of a picture of these sides; `None`: as the property is set.
+    fn factor(self, sides: [f64; 2]) -> Option<f64> {
+        let [width, height] = sides;
+        match self {
+            Self::AsSet => None,
+            Self::By(factor) => Some(factor),
+            Self::To { shorter, longer } => {
+                Some((shorter / width.min(height)).min(longer / width.max(height)))
+            }
+        }
+    }
+}
+
 /// Each picture is looked at with each of these.
 #[derive(Clone, Copy, Debug, PartialEq)]
 struct Look {
-    /// `None`: the one that the property has.
-    scale: Option<f64>,
+    scale: Scale,
     mirrored: bool,
 }
 
@@ -47,23 +76,27 @@ pub struct Detector {
 
 impl Detector {
     /// With no `scales`, there is one look at the scale that is set.
-    pub fn new(properties: &[(String, String)], scales: &[f64], flip: bool) -> Result<Self, Error> {
+    pub fn new(
+        properties: &[(String, String)],
+        scales: &[Scale],
+        flip: bool,
+    ) -> Result<Self, Error> {
         let set = |wanted: &str| properties.iter().any(|(name, _)| name == wanted);
         for (option, property) in [(!scales.is_empty(), "scale"), (flip, "orientation")] {
             if option && set(property) {
-                return Err(format!("{property} is set by the options --scales and --flip").into());
+                return Err(format!(
+                    "{property} is set by the options --scales, --sides and --flip"
+                )
+                .into());
             }
         }
         let defaults = PROPERTIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
         let element = common::detector(&[&defaults, properties].concat())?;
 
-        let scales: Vec<_> = match scales {
-            [] => vec![None],
-            scales => scales.iter().copied().map(Some).collect(),
-        };
+        let scales = if scales.is_empty() { &[Scale::AsSet][..] } else { scales };
         let mirrored: &[bool] = if flip { &[false, true] } else { &[false] };
-        let look = |scale| mirrored.iter().map(move |&mirrored| Look { scale, mirrored });
-        let looks: Vec<_> = scales.into_iter().flat_map(look).collect();
+        let look = |&scale| mirrored.iter().map(move |&mirrored| Look { scale, mirrored });
+        let looks: Vec<_> = scales.iter().flat_map(look).collect();
         let vote = (looks.len() > 1).then(|| element.property("iou-threshold"));
         if vote.is_some() {
             // All boxes vote.
@@ -104,7 +137,16 @@ impl Detector {
     }
 
     fn look(&self, sample: &gst::Sample, look: Look) -> Result<Vec<Detection>, Error> {
-        if let Some(scale) = look.scale {
+        let info = gst_video::VideoInfo::from_caps(sample.caps().ok_or("a frame without caps")?)?;
+        let sides = [info.width(), info.height()].map(f64::from);
+        if let Some(scale) = look.scale.factor(sides) {
+            if !SCALES.contains(&scale) {
+                let (least, most) = (SCALES.start(), SCALES.end());
+                return Err(format!(
+                    "would be scaled by {scale:.2}, but the property scale is from {least} to {most}"
+                )
+                .into());
+            }
             self.element.set_property("scale", scale);
         }
         if self.looks.iter().any(|look| look.mirrored) {
@@ -116,8 +158,7 @@ impl Detector {
         let _ = self.source.push_sample(sample);
         let result = next_frame(&self.pipeline, &self.sink)?;
         let buffer = result.buffer().ok_or("no frame")?;
-        let info = gst_video::VideoInfo::from_caps(result.caps().ok_or("a frame without caps")?)?;
-        let last = [f64::from(info.width()) - 1.0, f64::from(info.height()) - 1.0];
+        let last = sides.map(|side| side - 1.0);
         let detection = |face: &face::Face| {
             let mut found = detection(face, look.mirrored);
             if self.vote.is_some() {
@@ -226,10 +267,11 @@ mod tests {
     #[test]
     fn a_mirrored_look_finds_the_same_face() {
         common::init().unwrap();
+        let scales = [Scale::By(0.5), Scale::AsSet];
         let detector =
-            Detector::new(&properties(&[("score-threshold", "0.9")]), &[0.5, 1.0], true).unwrap();
-        let looks = [(0.5, false), (0.5, true), (1.0, false), (1.0, true)];
-        let looks = looks.map(|(scale, mirrored)| Look { scale: Some(scale), mirrored });
+            Detector::new(&properties(&[("score-threshold", "0.9")]), &scales, true).unwrap();
+        let looks = [(0, false), (0, true), (1, false), (1, true)];
+        let looks = looks.map(|(scale, mirrored)| Look { scale: scales[scale], mirrored });
         assert_eq!(detector.looks, looks);
         let sample = decode(&astronaut()).unwrap();
         let found = looks.map(|look| {
@@ -252,15 +294,32 @@ mod tests {
     }
 
     #[test]
+    fn sides_limit_each_other() {
+        let to = Scale::To { shorter: 800.0, longer: 1200.0 };
+        for (sides, factor) in [([400.0, 500.0], 2.0), ([500.0, 400.0], 2.0), ([400.0, 800.0], 1.5)]
+        {
+            assert_eq!(to.factor(sides), Some(factor));
+        }
+        assert_eq!(Scale::AsSet.factor([1.0, 1.0]), None);
+    }
+
+    #[test]
     fn what_cannot_be_done_is_said() {
         common::init().unwrap();
-        let new = |list: &[(&str, &str)], scales: &[f64], flip| {
+        let new = |list: &[(&str, &str)], scales: &[Scale], flip| {
             Detector::new(&properties(list), scales, flip).map(|_| ()).unwrap_err().to_string()
         };
-        assert!(new(&[("scale", "2")], &[1.0], false).starts_with("scale is set by"));
+        assert!(new(&[("scale", "2")], &[Scale::By(1.0)], false).starts_with("scale is set by"));
         assert!(new(&[("orientation", "180")], &[], true).starts_with("orientation is set by"));
         assert_eq!(new(&[("scales", "2")], &[], false), "retinafacedetect has no property scales");
         assert!(new(&[("model-file", "/missing.onnx")], &[], false).contains("/missing.onnx"));
+
+        let large = [Scale::To { shorter: 5000.0, longer: 5000.0 }];
+        let err = Detector::new(&[], &large, false).unwrap().faces(&astronaut()).unwrap_err();
+        assert!(
+            err.to_string().ends_with("by 9.77, but the property scale is from 0.05 to 4"),
+            "{err}"
+        );
 
         let detector = Detector::new(&[], &[], false).unwrap();
         let err = detector.faces(Path::new("missing.png")).unwrap_err().to_string();
