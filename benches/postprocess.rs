@@ -36,6 +36,7 @@ fn heads() -> (Heads, usize) {
             score: view(0, 2, 1),
             boxes: view(1, 4, 0),
             landmarks: Some(view(2, 10, 0)),
+            point_values: 2,
         });
         anchors += 2 * grid.0 * grid.1;
     }

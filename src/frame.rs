@@ -175,6 +175,19 @@ impl<'a> Frame<'a> {
         Ok(Self { layout, window, planes })
     }
 
+    /// A part of it, at least a pixel, without what of `part` is outside.
+    pub fn part(&self, part: &Window) -> Self {
+        let Window { x, y, width, height } = self.window;
+        let (left, above) = (part.x.min(width - 1), part.y.min(height - 1));
+        let window = Window {
+            x: x + left,
+            y: y + above,
+            width: part.width.clamp(1, width - left),
+            height: part.height.clamp(1, height - above),
+        };
+        Self { window, ..*self }
+    }
+
     /// The part of the planes' picture that is the frame.
     pub fn window(&self) -> &Window {
         &self.window
@@ -345,6 +358,20 @@ mod tests {
                 prop_assert_eq!(frame.sample(&alpha, 1_000_000, row), None);
             }
         }
+    }
+
+    #[test]
+    fn a_part_is_inside_the_frame() {
+        let component = Component { step: 1, ..Component::default() };
+        let plane = Plane { data: &[0; 200], stride: 20 };
+        let window = |x, y, width, height| Window { x, y, width, height };
+        let frame = Frame::new(layout([component; 3]), window(5, 2, 10, 6), [plane; 3]);
+        let frame = frame.expect("a frame");
+        let part = |x, y, width, height| *frame.part(&window(x, y, width, height)).window();
+        assert_eq!(part(0, 0, 10, 6), window(5, 2, 10, 6));
+        assert_eq!(part(1, 2, 3, 4), window(6, 4, 3, 4));
+        assert_eq!(part(8, 5, 3, 2), window(13, 7, 2, 1));
+        assert_eq!(part(20, 30, 0, 0), window(14, 7, 1, 1));
     }
 
     const GRAY: Component = Component { plane: 1, offset: 2, step: 3, x_shift: 1, y_shift: 1 };

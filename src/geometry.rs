@@ -48,6 +48,15 @@ impl Rect {
         self.width().max(0.0) * self.height().max(0.0)
     }
 
+    pub fn middle(&self) -> Point {
+        Point { x: (self.x_min + self.x_max) / 2.0, y: (self.y_min + self.y_max) / 2.0 }
+    }
+
+    /// Whether a point is inside or on an edge.
+    pub fn contains(&self, point: Point) -> bool {
+        (self.x_min..=self.x_max).contains(&point.x) && (self.y_min..=self.y_max).contains(&point.y)
+    }
+
     pub fn is_finite(&self) -> bool {
         [self.x_min, self.y_min, self.x_max, self.y_max].iter().all(|edge| edge.is_finite())
     }
@@ -127,6 +136,15 @@ mod tests {
     fn around_a_centre() {
         let rect = Rect::around(Point { x: 25.0, y: 25.0 }, 15.0, 5.0);
         assert_eq!(rect, RECT);
+    }
+
+    #[test]
+    fn a_rectangle_contains_its_edges() {
+        assert_eq!(RECT.middle(), Point { x: 25.0, y: 25.0 });
+        let contains = |x, y| RECT.contains(Point { x, y });
+        assert!(contains(10.0, 20.0) && contains(40.0, 30.0) && contains(25.0, 25.0));
+        assert!(!contains(9.0, 25.0) && !contains(41.0, 25.0));
+        assert!(!contains(25.0, 19.0) && !contains(25.0, 31.0));
     }
 
     #[test]

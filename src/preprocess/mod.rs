@@ -7,12 +7,14 @@
 mod axis;
 mod form;
 mod kernels;
+mod looks;
 mod normalisation;
 mod placement;
 mod preprocessor;
 
 pub use axis::ScaleMethod;
 pub use form::{Form, Pixels};
+pub use looks::{Look, Scales};
 pub use normalisation::{ChannelOrder, Normalisation};
 pub use placement::{InputSizes, Placement};
 pub use preprocessor::Preprocessor;

@@ -2,7 +2,7 @@
 
 //! Where a frame goes in a network's input.
 
-use super::ScaleMethod;
+use super::axis::ScaleMethod;
 use crate::orientation::Orientation;
 
 /// Where a frame goes in a network's input: turned upright and resized into the top left corner.
@@ -76,7 +76,12 @@ impl InputSizes {
         max_size: u32,
         method: ScaleMethod,
     ) -> Placement {
-        let (width, height) = orientation.turn(frame);
+        let upright = orientation.turn(frame);
+        self.resized(upright, orientation, self.scale(upright, scale, max_size), method)
+    }
+
+    /// How much larger or smaller than the upright picture [`Self::place`] makes it.
+    pub(super) fn scale(&self, (width, height): (u32, u32), scale: f64, max_size: u32) -> f64 {
         let most = |side: Option<u32>, size: u32| match side {
             Some(side) => f64::from(side) / f64::from(size),
             None if max_size == 0 => f64::INFINITY,
@@ -84,7 +89,17 @@ impl InputSizes {
         };
         let most = most(self.width, width).min(most(self.height, height));
         let is_open = self.width.is_none() && self.height.is_none();
-        let scale = if is_open { scale.min(most) } else { most };
+        if is_open { scale.min(most) } else { most }
+    }
+
+    /// Where an upright picture of this width and height goes that is scaled by `scale`.
+    pub(super) fn resized(
+        &self,
+        (width, height): (u32, u32),
+        orientation: Orientation,
+        scale: f64,
+        method: ScaleMethod,
+    ) -> Placement {
         let picture = |size: u32, side: Option<u32>| {
             let scaled = (f64::from(size) * scale).round().max(1.0) as u32;
             scaled.min(side.unwrap_or(u32::MAX))

@@ -8,14 +8,16 @@ use thiserror::Error;
 
 use super::{
     decode::{self, Candidate, Outputs},
+    merge::{self, Found},
     nms,
 };
 use crate::{
     face::{Face, Landmarks},
     families::heads::Heads,
     frame::Frame,
-    geometry::{Point, Rect},
-    preprocess::{Normalisation, Placement, Preprocessor, ScaleMethod},
+    geometry::Rect,
+    orientation::Orientation,
+    preprocess::{Look, Normalisation, Placement, Preprocessor, ScaleMethod},
 };
 
 /// A network ready to run at one input size.
@@ -83,6 +85,14 @@ pub struct Parameters {
     pub margin: f32,
 }
 
+impl Parameters {
+    /// Whether a box in frame pixels is of a size that is reported.
+    fn sizes(&self) -> impl Fn(&Rect) -> bool + use<> {
+        let sizes = self.min_face_size..=self.max_face_size;
+        move |bounds| sizes.contains(&bounds.width()) && sizes.contains(&bounds.height())
+    }
+}
+
 /// What each stage of one detection took.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Timings {
@@ -97,13 +107,17 @@ impl Timings {
     }
 }
 
-/// Finds faces with an engine: [`Self::preprocess`] for each frame of a batch, [`Engine::run`], then
-/// [`Self::postprocess`] and [`Self::faces`] for each. It allocates only when a frame's size or format
-/// changes or holds more faces than any before.
+/// Finds faces with an engine. For each look at each frame of a batch there is
+/// [`Self::preprocess_look`], then one [`Engine::run`], then [`Self::find`] for each; when all looks at
+/// a frame have been taken, [`Self::merge`]. Where the only look at a frame is all of it, that is
+/// [`Self::preprocess`] and [`Self::postprocess`]. It allocates only when a frame's size, format or
+/// looks change or hold more faces than any before.
 #[derive(Default)]
 pub struct Detector {
-    preprocessor: Option<Preprocessor>,
+    /// By the number of the look.
+    preprocessors: Vec<Preprocessor>,
     candidates: Vec<Candidate>,
+    found: Vec<Found>,
     faces: Vec<Face>,
 }
 
@@ -123,9 +137,37 @@ impl Detector {
         item: usize,
         method: ScaleMethod,
     ) {
+        self.fill(frame, placement, engine, item, method, 0);
+    }
+
+    /// Writes what `look`, the frame's look number `index`, sees of `frame` to the input, as number
+    /// `item` of the batch.
+    pub fn preprocess_look(
+        &mut self,
+        frame: &Frame,
+        (index, look): (usize, &Look),
+        engine: &mut dyn Engine,
+        item: usize,
+        method: ScaleMethod,
+    ) {
+        let size = (frame.window().width, frame.window().height);
+        let part = frame.part(&look.stored_window(size));
+        self.fill(&part, &look.placement, engine, item, method, index);
+    }
+
+    fn fill(
+        &mut self,
+        frame: &Frame,
+        placement: &Placement,
+        engine: &mut dyn Engine,
+        item: usize,
+        method: ScaleMethod,
+        index: usize,
+    ) {
         match engine.input(item) {
             Input::Planes(normalisation, planes) => {
-                self.preprocessor(frame, placement, method, normalisation).fill(frame, planes);
+                self.preprocessor(index, frame, placement, method, normalisation)
+                    .fill(frame, planes);
             }
             Input::Pixels(size, normalisation, pixels) => {
                 // Of another size than the input's, they are resized by the network.
@@ -133,29 +175,37 @@ impl Detector {
                 let resized = Placement { picture: size, input: size, scale, ..*placement };
                 let placement = if size == placement.input { placement } else { &resized };
                 let padding = normalisation.padding.map(|value| value.round() as u8);
-                self.preprocessor(frame, placement, method, Normalisation::NONE)
+                self.preprocessor(index, frame, placement, method, Normalisation::NONE)
                     .fill_pixels(frame, pixels, padding);
             }
         }
     }
 
-    /// The preprocessor for frames like this one.
+    /// The preprocessor of look number `index` for frames like this one.
     fn preprocessor(
         &mut self,
+        index: usize,
         frame: &Frame,
         placement: &Placement,
         method: ScaleMethod,
         normalisation: Normalisation,
     ) -> &mut Preprocessor {
-        let fits = |made: &Preprocessor| made.fits(frame, placement, method, normalisation);
-        let fitting = self.preprocessor.take().filter(fits);
-        self.preprocessor.insert(fitting.unwrap_or_else(|| {
+        let new = || {
             Preprocessor::new(*frame.layout(), *frame.window(), *placement, method, normalisation)
-        }))
+        };
+        if index >= self.preprocessors.len() {
+            self.preprocessors.resize_with(index + 1, new);
+        }
+        let preprocessor = &mut self.preprocessors[index];
+        if !preprocessor.fits(frame, placement, method, normalisation) {
+            *preprocessor = new();
+        }
+        preprocessor
     }
 
-    /// Finds the faces of a frame of the size `frame` (width, height) in what the last run gave for
-    /// number `item` of the batch. A face that is not made of finite numbers is none.
+    /// Finds the faces of a frame of the size `frame` (width, height), all of which is in the input, in
+    /// what the last run gave for number `item` of the batch. A face that is not made of finite numbers
+    /// is none.
     pub fn postprocess(
         &mut self,
         frame: (u32, u32),
@@ -164,43 +214,76 @@ impl Detector {
         item: usize,
         parameters: &Parameters,
     ) {
+        let mut found = std::mem::take(&mut self.found);
+        found.clear();
+        self.find(frame, &Look::only(frame, *placement), engine, item, parameters, &mut found);
+        self.merge(frame, placement.orientation, &mut found, parameters);
+        self.found = found;
+    }
+
+    /// Adds the faces that `look` shows of a frame of the size `frame` to `found`, from what the last
+    /// run gave for number `item` of the batch.
+    pub fn find(
+        &mut self,
+        frame: (u32, u32),
+        look: &Look,
+        engine: &dyn Engine,
+        item: usize,
+        parameters: &Parameters,
+        found: &mut Vec<Found>,
+    ) {
         let heads = engine.heads();
-        let orientation = placement.orientation;
-        let (scale_x, scale_y) = placement.ratio(orientation.turn(frame));
-        let (scale_x, scale_y) = (scale_x as f32, scale_y as f32);
-        let stored = (frame.0 as f32, frame.1 as f32);
         let outputs = &Item { engine, item };
+        let view = merge::View::new(look, look.placement.orientation.turn(frame));
 
         self.candidates.clear();
         decode::candidates(heads, outputs, parameters.score_threshold, &mut self.candidates);
-        let sizes = parameters.min_face_size..=parameters.max_face_size;
-        self.candidates.retain(|candidate| {
-            let bounds = candidate.bounds.scale(scale_x, scale_y);
-            sizes.contains(&bounds.width()) && sizes.contains(&bounds.height())
-        });
+        if view.is_only() {
+            let sizes = parameters.sizes();
+            self.candidates.retain(|candidate| sizes(&view.bounds(&candidate.bounds)));
+        } else {
+            self.candidates.retain(|candidate| view.answers_for(&candidate.bounds));
+        }
         let overlap = if heads.family.counts_last_pixel() { nms::overlap } else { Rect::iou };
         let Parameters { iou_threshold, max_detections, .. } = *parameters;
         nms::suppress(&mut self.candidates, overlap, iou_threshold, max_detections);
-        if parameters.largest_only {
-            let area = |candidate: &Candidate| candidate.bounds.area();
-            let largest =
-                self.candidates.iter().copied().max_by(|a, b| area(a).total_cmp(&area(b)));
-            self.candidates.clear();
-            self.candidates.extend(largest);
-        }
+        found.extend(self.candidates.iter().map(|candidate| {
+            let landmarks = decode::landmarks(heads, outputs, candidate.place)
+                .map(|landmarks| Landmarks(landmarks.0.map(|point| view.point(point))));
+            view.found(view.bounds(&candidate.bounds), candidate.score, landmarks)
+        }));
+    }
 
+    /// Makes the faces of a frame of the size `frame` out of what all looks at it found.
+    pub fn merge(
+        &mut self,
+        frame: (u32, u32),
+        orientation: Orientation,
+        found: &mut Vec<Found>,
+        parameters: &Parameters,
+    ) {
+        if found.iter().any(|found| !found.is_only()) {
+            let Parameters { iou_threshold, max_detections, .. } = *parameters;
+            let sizes = parameters.sizes();
+            merge::drop_fragments(found);
+            nms::suppress(found, Rect::iou, iou_threshold, usize::MAX);
+            found.retain(|found| sizes(&found.bounds));
+            found.truncate(max_detections);
+        }
+        if parameters.largest_only {
+            let area = |found: &Found| found.bounds.area();
+            let largest = found.iter().copied().max_by(|a, b| area(a).total_cmp(&area(b)));
+            found.clear();
+            found.extend(largest);
+        }
+        let stored = (frame.0 as f32, frame.1 as f32);
         self.faces.clear();
-        let to_frame = |point: Point| {
-            let upright = Point { x: point.x * scale_x, y: point.y * scale_y };
-            orientation.stored_point(upright, stored)
-        };
-        self.faces.extend(self.candidates.iter().filter_map(|candidate| {
-            let upright = candidate.bounds.scale(scale_x, scale_y).expand(parameters.margin);
+        self.faces.extend(found.iter().filter_map(|found| {
+            let to_frame = |point| orientation.stored_point(point, stored);
             let face = Face {
-                bounds: orientation.stored_rect(&upright, stored),
-                landmarks: decode::landmarks(heads, outputs, candidate.place)
-                    .map(|landmarks| Landmarks(landmarks.0.map(to_frame))),
-                confidence: Some(candidate.score),
+                bounds: orientation.stored_rect(&found.bounds.expand(parameters.margin), stored),
+                landmarks: found.landmarks.map(|landmarks| Landmarks(landmarks.0.map(to_frame))),
+                confidence: Some(found.score),
             };
             face.is_finite().then_some(face)
         }));
@@ -213,8 +296,7 @@ mod tests {
     use crate::{
         families::{family::Family, heads::Score, level::Level, pytorch::RETINAFACE},
         frame::{Colour, Component, Plane, Window},
-        geometry::Rect,
-        orientation::Orientation,
+        geometry::Point,
     };
 
     /// A network of one level of stride 8 for 32×16 pixels: four cells by two.

@@ -4,4 +4,5 @@
 
 pub mod decode;
 pub mod detector;
+pub mod merge;
 pub mod nms;

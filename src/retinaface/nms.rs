@@ -2,28 +2,53 @@
 
 //! Greedy non-maximum suppression.
 
+use std::cmp::Ordering;
+
 use super::decode::Candidate;
 use crate::geometry::Rect;
+
+/// A box with a score.
+pub trait Scored: Copy {
+    fn bounds(&self) -> &Rect;
+
+    fn score(&self) -> f32;
+
+    /// The order of two with one score.
+    fn place(&self, other: &Self) -> Ordering;
+}
+
+impl Scored for Candidate {
+    fn bounds(&self) -> &Rect {
+        &self.bounds
+    }
+
+    fn score(&self) -> f32 {
+        self.score
+    }
+
+    fn place(&self, other: &Self) -> Ordering {
+        self.place.cmp(&other.place)
+    }
+}
 
 /// Keeps the best box of each group that overlaps: from the highest score down, every box that
 /// overlaps none of the kept ones by more than `threshold`, at most `limit` of them. What remains
 /// is in order of falling score. Nothing is allocated.
-pub fn suppress(
-    candidates: &mut Vec<Candidate>,
+pub fn suppress<T: Scored>(
+    candidates: &mut Vec<T>,
     overlap: impl Fn(&Rect, &Rect) -> f32,
     threshold: f32,
     limit: usize,
 ) {
     // Equal scores are put in order of place, so that the result does not depend on the input's.
-    candidates
-        .sort_unstable_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.place.cmp(&b.place)));
+    candidates.sort_unstable_by(|a, b| b.score().total_cmp(&a.score()).then_with(|| a.place(b)));
     let mut kept = 0;
     for i in 0..candidates.len() {
         if kept == limit {
             break;
         }
         let candidate = candidates[i];
-        let overlaps = |other: &Candidate| overlap(&candidate.bounds, &other.bounds) > threshold;
+        let overlaps = |other: &T| overlap(candidate.bounds(), other.bounds()) > threshold;
         if !candidates[..kept].iter().any(overlaps) {
             candidates[kept] = candidate;
             kept += 1;

@@ -14,7 +14,7 @@ mod worker;
 
 pub use settings::{
     ChannelOrder, ExecutionProvider, Messages, ModelFamily, Orientation, Precision, ScaleMethod,
-    Strides,
+    Strides, Tiles,
 };
 
 glib::wrapper! {
@@ -34,6 +34,7 @@ pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
         Precision::static_type(),
         ScaleMethod::static_type(),
         Strides::static_type(),
+        Tiles::static_type(),
     ] {
         kind.mark_as_plugin_api(gst::PluginAPIFlags::empty());
     }

@@ -10,7 +10,8 @@ use crate::{
     families::{FAMILIES, family::Family},
     inference,
     model::Known,
-    orientation, preprocess,
+    orientation,
+    preprocess::{self, Scales},
     retinaface::detector::Parameters,
 };
 
@@ -34,6 +35,20 @@ pub enum Strides {
     STRIDE_16 = 16,
     #[flags_value(name = "Stride 32, faces of about 200 pixels and more", nick = "32")]
     STRIDE_32 = 32,
+}
+
+/// Values of `tiles`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, glib::Enum)]
+#[enum_type(name = "GstRetinaFaceTiles")]
+#[non_exhaustive]
+pub enum Tiles {
+    #[enum_value(name = "Never: frames are made as small as max-size", nick = "off")]
+    Off,
+    #[enum_value(
+        name = "For frames larger than max-size, or than the network's input",
+        nick = "auto"
+    )]
+    Auto,
 }
 
 /// Values of `messages`.
@@ -254,6 +269,8 @@ pub struct LiveSettings {
     pub orientation: Orientation,
     pub scale: f64,
     pub max_size: u32,
+    pub pyramid: bool,
+    pub tiles: Tiles,
     pub scale_method: ScaleMethod,
     pub score_threshold: f64,
     pub iou_threshold: f64,
@@ -293,6 +310,8 @@ impl LiveSettings {
         orientation: Orientation::Auto,
         scale: 1.0,
         max_size: 640,
+        pyramid: false,
+        tiles: Tiles::Off,
         scale_method: ScaleMethod::Bilinear,
         score_threshold: 0.6,
         iou_threshold: 0.4,
@@ -321,6 +340,12 @@ impl Default for LiveSettings {
 }
 
 impl LiveSettings {
+    pub fn scales(&self) -> Scales {
+        let Self { scale, max_size, pyramid, tiles, .. } = *self;
+        let method = self.parameters().scale_method;
+        Scales { scale, max_size, method, pyramid, tiles: tiles == Tiles::Auto }
+    }
+
     pub fn parameters(&self) -> Parameters {
         Parameters {
             scale_method: match self.scale_method {

@@ -15,8 +15,11 @@ use crate::{
     meta::{self, MapError},
     model::InputSpec,
     orientation::Orientation,
-    preprocess::{Form, Pixels, Placement},
-    retinaface::detector::{Detector, Engine, EngineError, Timings},
+    preprocess::{Form, Look, Pixels, Placement},
+    retinaface::{
+        detector::{Detector, Engine, EngineError, Timings},
+        merge::Found,
+    },
 };
 
 /// What the element was started with.
@@ -31,12 +34,10 @@ pub struct Network {
 }
 
 impl Network {
-    /// Where a frame goes in the input.
-    fn place(&self, view: &View, settings: &LiveSettings) -> Placement {
+    /// The looks at a frame, the largest first.
+    fn looks(&self, view: &View, settings: &LiveSettings) -> impl Iterator<Item = Look> + use<> {
         let sizes = self.loader.model().sizes();
-        let LiveSettings { scale, max_size, .. } = *settings;
-        let method = settings.parameters().scale_method;
-        sizes.place(view.size, view.orientation, scale, max_size, method)
+        sizes.looks(view.size, view.orientation, &settings.scales())
     }
 }
 
@@ -82,6 +83,8 @@ pub struct Job {
     pub running_time: Option<gst::ClockTime>,
     /// When it arrived at the element.
     pub arrival: Instant,
+    /// What the looks at it have shown so far.
+    pub found: Vec<Found>,
     pub faces: Vec<Face>,
     pub result: Result<Timings, DetectError>,
 }
@@ -97,17 +100,10 @@ impl Default for Job {
             stream_time: None,
             running_time: None,
             arrival: Instant::now(),
+            found: Vec::new(),
             faces: Vec::new(),
             result: Ok(Timings::default()),
         }
-    }
-}
-
-impl Job {
-    /// What its frame needs loaded; `None` without a frame.
-    fn input_key(&self, network: &Network, provider: Provider) -> Option<InputKey> {
-        let format = self.format.as_ref()?;
-        Some(InputKey::new(network, provider, &format.layout, &self.view, &self.settings))
     }
 }
 
@@ -119,22 +115,23 @@ struct InputKey {
 }
 
 impl InputKey {
-    /// For frames like this on `provider`.
+    /// For such looks at frames like this on `provider`.
     fn new(
-        network: &Network,
         provider: Provider,
         layout: &Layout,
         view: &View,
+        look: &Look,
         settings: &LiveSettings,
     ) -> Self {
-        let placement = network.place(view, settings);
         let form = if provider.capabilities().takes_pixels {
             let method = settings.parameters().scale_method;
-            Form::Pixels(Pixels::least(layout, view.size, &placement, method))
+            let window = look.stored_window(view.size);
+            let source = (window.width, window.height);
+            Form::Pixels(Pixels::least(layout, source, &look.placement, method))
         } else {
             Form::Planes
         };
-        Self { size: placement.input, form }
+        Self { size: look.placement.input, form }
     }
 
     fn spec(&self, network: &Network, batch: usize) -> InputSpec {
@@ -152,7 +149,9 @@ pub fn select(
     settings: &LiveSettings,
 ) -> Result<Selection, DetectError> {
     let request = Request { in_flight, ..network.request.clone() };
-    let spec = |provider| InputKey::new(network, provider, layout, view, settings).spec(network, 1);
+    let whole = Look::only(view.size, Placement::whole(view.size));
+    let look = network.looks(view, settings).next().unwrap_or(whole);
+    let spec = |provider| InputKey::new(provider, layout, view, &look, settings).spec(network, 1);
     Ok(network.loader.select(&request, spec)?)
 }
 
@@ -162,7 +161,21 @@ pub struct Worker {
     config: Config,
     /// By input; the last one used is the last.
     engines: Vec<BatchEngines>,
+    /// How many inputs a frame has; the most so far.
+    inputs: usize,
+    /// The looks at the frames that are worked on.
+    glances: Vec<Glance>,
     detector: Detector,
+}
+
+/// One look at one of several frames.
+#[derive(Clone, Copy)]
+struct Glance {
+    input: InputKey,
+    /// Indices of the frame, and of the look among those at the frame.
+    job: usize,
+    index: usize,
+    look: Look,
 }
 
 /// Engines for one input: for one frame, for two, four and so on.
@@ -212,11 +225,12 @@ impl BatchEngines {
 
 impl Worker {
     pub fn new(network: Arc<Network>, config: Config) -> Self {
-        Self { network, config, engines: Vec::new(), detector: Detector::default() }
+        let (engines, glances) = (Vec::new(), Vec::new());
+        Self { network, config, engines, inputs: 1, glances, detector: Detector::default() }
     }
 
-    /// Gets ready for frames like this, with the first engine for them if it is at hand, in the
-    /// thread that it is going to work in.
+    /// Gets ready for frames like this, with the engine for the largest look if it is at hand, in
+    /// the thread that it is going to work in.
     pub fn prepare(
         &mut self,
         layout: &Layout,
@@ -228,8 +242,12 @@ impl Worker {
             // A GPU has something to prepare for each thread.
             engine.run()?;
         }
-        let input = InputKey::new(&self.network, self.config.provider, layout, view, settings);
-        self.load(input, engine)
+        for look in self.network.looks(view, settings) {
+            let input = InputKey::new(self.config.provider, layout, view, &look, settings);
+            self.inputs = self.inputs.max(look.steps as usize);
+            self.load(input, engine.take())?;
+        }
+        Ok(())
     }
 
     /// Makes the engines for `input` the last.
@@ -237,7 +255,8 @@ impl Worker {
         match self.engines.iter().position(|engines| engines.input == input) {
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
-                if self.engines.len() >= self.config.provider.capabilities().input_sizes {
+                let sizes = self.config.provider.capabilities().input_sizes;
+                if self.engines.len() >= sizes * self.inputs {
                     self.engines.remove(0);
                 }
                 let engines = engine.into_iter().collect();
@@ -253,79 +272,102 @@ impl Worker {
 
     /// Finds the faces in the jobs' frames.
     pub fn work(&mut self, jobs: &mut [Job]) {
-        for job in &mut *jobs {
+        let mut glances = std::mem::take(&mut self.glances);
+        glances.clear();
+        for (number, job) in jobs.iter_mut().enumerate() {
+            job.found.clear();
             job.faces.clear();
             job.result = Ok(Timings::default());
             (self.network.admit)(job);
+            let Some(format) = job.format.as_ref().filter(|_| job.detect) else { continue };
+            let (provider, layout) = (self.config.provider, &format.layout);
+            let looks = self.network.looks(&job.view, &job.settings);
+            glances.extend(looks.enumerate().map(|(index, look)| {
+                let input = InputKey::new(provider, layout, &job.view, &look, &job.settings);
+                self.inputs = self.inputs.max(look.steps as usize);
+                Glance { input, job: number, index, look }
+            }));
         }
-        let (network, provider) = (Arc::clone(&self.network), self.config.provider);
-        let key = |job: &Job| job.input_key(&network, provider);
-        for jobs in jobs.chunk_by_mut(|a, b| key(a) == key(b)) {
-            if let Err(err) = self.detect(jobs)
-                && let Some(job) = jobs.iter_mut().find(|job| job.detect)
-            {
+        // Those with the same input go together, in the order of the frames.
+        let mut rest = glances.as_mut_slice();
+        while let Some(&Glance { input, .. }) = rest.first() {
+            rest.sort_unstable_by_key(|glance| (glance.input != input, glance.job, glance.index));
+            let same = rest.partition_point(|glance| glance.input == input);
+            let (same, others) = rest.split_at_mut(same);
+            if let Err((job, err)) = self.detect(jobs, same) {
                 // No frame after it is pushed downstream.
-                job.result = Err(err);
+                jobs[job].result = Err(err);
             }
+            rest = others;
         }
+        for job in jobs.iter_mut().filter(|job| job.detect) {
+            let Ok(timings) = &mut job.result else { continue };
+            let start = Instant::now();
+            let parameters = job.settings.parameters();
+            let View { size, orientation } = job.view;
+            self.detector.merge(size, orientation, &mut job.found, &parameters);
+            job.faces.extend_from_slice(self.detector.faces());
+            timings.postprocess += start.elapsed();
+        }
+        self.glances = glances;
     }
 
-    /// Finds the faces in frames with the same input.
-    fn detect(&mut self, jobs: &mut [Job]) -> Result<(), DetectError> {
-        let Some(job) = jobs.iter().find(|job| job.detect) else { return Ok(()) };
-        let Some(input) = job.input_key(&self.network, self.config.provider) else {
-            return Ok(());
-        };
-        self.load(input, None)?;
-        let Self { network, engines, detector, .. } = self;
+    /// Takes looks with the same input. Fails with the first of the frames that are not looked at.
+    fn detect(&mut self, jobs: &mut [Job], glances: &[Glance]) -> Result<(), (usize, DetectError)> {
+        let Some(&Glance { input, job, .. }) = glances.first() else { return Ok(()) };
+        self.load(input, None).map_err(|err| (job, err))?;
+        let Self { engines, detector, .. } = self;
         let Some(BatchEngines { engines, .. }) = engines.last_mut() else { return Ok(()) };
         let most = engines.last().map_or(1, Engine::batch);
-        for jobs in jobs.chunks_mut(most) {
-            let frames = jobs.iter().filter(|job| job.detect).count();
-            let fitting = engines.iter_mut().find(|engine| engine.batch() >= frames);
-            if let Some(engine) = fitting.filter(|_| frames > 0) {
-                detect_batch(network, jobs, engine, detector)?;
+        for batch in glances.chunks(most) {
+            if let Some(engine) = engines.iter_mut().find(|engine| engine.batch() >= batch.len()) {
+                detect_batch(jobs, batch, engine, detector).map_err(|err| (batch[0].job, err))?;
             }
         }
         Ok(())
     }
 }
 
-/// Finds the faces in one batch.
+/// Takes the looks of one batch.
 fn detect_batch(
-    network: &Network,
     jobs: &mut [Job],
+    batch: &[Glance],
     engine: &mut OrtEngine,
     detector: &mut Detector,
 ) -> Result<(), DetectError> {
-    for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
+    for (item, glance) in batch.iter().enumerate() {
+        let job = &mut jobs[glance.job];
         let (Some(buffer), Some(format)) = (&job.buffer, &job.format) else { continue };
+        let Ok(timings) = &mut job.result else { continue };
         let method = job.settings.parameters().scale_method;
-        let placement = network.place(&job.view, &job.settings);
+        let look = (glance.index, &glance.look);
         let start = Instant::now();
         let filled = meta::with_frame(buffer, &format.info, format.layout, |frame| {
-            detector.preprocess(frame, &placement, engine, item, method);
+            detector.preprocess_look(frame, look, engine, item, method);
         });
-        let preprocess = start.elapsed();
-        job.result = match filled {
-            Ok(()) => Ok(Timings { preprocess, ..Timings::default() }),
-            Err(err) => Err(err.into()),
-        };
+        timings.preprocess += start.elapsed();
+        if let Err(err) = filled {
+            job.result = Err(err.into());
+        }
     }
-    if jobs.iter().all(|job| !job.detect || job.result.is_err()) {
+    if batch.iter().all(|glance| jobs[glance.job].result.is_err()) {
         return Ok(());
     }
     let start = Instant::now();
     engine.run()?;
     let inference = start.elapsed();
-    for (item, job) in jobs.iter_mut().filter(|job| job.detect).enumerate() {
+    let mut before = None;
+    for (item, glance) in batch.iter().enumerate() {
+        let job = &mut jobs[glance.job];
         let Ok(timings) = &mut job.result else { continue };
+        // Once for all of its looks in this run.
+        if before.replace(glance.job) != Some(glance.job) {
+            timings.inference += inference;
+        }
         let start = Instant::now();
-        let placement = network.place(&job.view, &job.settings);
         let parameters = job.settings.parameters();
-        detector.postprocess(job.view.size, &placement, engine, item, &parameters);
-        job.faces.extend_from_slice(detector.faces());
-        *timings = Timings { inference, postprocess: start.elapsed(), ..*timings };
+        detector.find(job.view.size, &glance.look, engine, item, &parameters, &mut job.found);
+        timings.postprocess += start.elapsed();
     }
     Ok(())
 }
