@@ -166,7 +166,7 @@ impl Names {
 }
 
 /// `a/b/c`, `b/c`, `c`.
-fn ends(name: &str) -> impl Iterator<Item = &str> {
+pub fn ends(name: &str) -> impl Iterator<Item = &str> {
     let starts = name.match_indices(['/', '\\']).map(|(separator, _)| separator + 1);
     std::iter::once(0).chain(starts).map(|start| &name[start..])
 }

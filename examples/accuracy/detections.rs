@@ -7,7 +7,7 @@ use std::{
     collections::HashMap,
     fs::{self, File},
     io::{BufWriter, Write},
-    path::Path,
+    path::{Component, Path, PathBuf},
 };
 
 use serde_json::{Value, json};
@@ -45,7 +45,7 @@ pub fn read(path: &Path, dataset: &Dataset, choice: &Choice) -> Result<Read, Err
 fn read_folder(folder: &Path, dataset: &Dataset) -> Result<Read, Error> {
     let mut read = Read { detections: Vec::new(), missing: Vec::new(), unknown: Vec::new() };
     for (index, picture) in dataset.pictures.iter().enumerate() {
-        let path = folder.join(format!("{}.txt", without_extension(&picture.name)));
+        let path = text_file(folder, &picture.name);
         if !path.is_file() {
             read.missing.push(index);
             read.detections.push(Vec::new());
@@ -55,6 +55,13 @@ fn read_folder(folder: &Path, dataset: &Dataset) -> Result<Read, Error> {
         read.detections.push(found.map_err(|err| format!("{}: {err}", path.display()))?);
     }
     Ok(read)
+}
+
+/// Always inside the folder, also for names that lead elsewhere.
+fn text_file(folder: &Path, picture: &str) -> PathBuf {
+    let name = format!("{}.txt", without_extension(picture));
+    let inside = |component: &Component| matches!(component, Component::Normal(_));
+    folder.join(Path::new(&name).components().filter(inside).collect::<PathBuf>())
 }
 
 /// The picture's name, how many faces were found, and a row `x y width height score` for each.
@@ -149,8 +156,8 @@ fn coco_results(results: &[Value], pictures: &[Picture]) -> Result<ByName, Error
 
 /// What is written: WIDER FACE's text into a folder, or lines of JSON into a file.
 pub enum Writer {
-    Folder(std::path::PathBuf),
-    Lines(BufWriter<File>),
+    Folder(PathBuf),
+    Lines(PathBuf, BufWriter<File>),
 }
 
 impl Writer {
@@ -160,18 +167,18 @@ impl Writer {
             return Ok(Self::Folder(path.to_owned()));
         }
         let file = File::create(path).map_err(|err| format!("{}: {err}", path.display()))?;
-        Ok(Self::Lines(BufWriter::new(file)))
+        Ok(Self::Lines(path.to_owned(), BufWriter::new(file)))
     }
 
     pub fn write(&mut self, picture: &str, found: &[Detection]) -> Result<(), Error> {
         match self {
             Self::Folder(folder) => {
-                let path = folder.join(format!("{}.txt", without_extension(picture)));
+                let path = text_file(folder, picture);
                 let place = |err| format!("{}: {err}", path.display());
                 fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(place)?;
                 fs::write(&path, to_text(picture, found)).map_err(place)?;
             }
-            Self::Lines(file) => {
+            Self::Lines(path, file) => {
                 let face = |found: &Detection| {
                     let b = &found.bounds;
                     json!({
@@ -181,7 +188,8 @@ impl Writer {
                     })
                 };
                 let faces: Vec<_> = found.iter().map(face).collect();
-                writeln!(file, "{}", json!({ "source": picture, "faces": faces }))?;
+                writeln!(file, "{}", json!({ "source": picture, "faces": faces }))
+                    .map_err(|err| format!("{}: {err}", path.display()))?;
             }
         }
         Ok(())
@@ -191,7 +199,9 @@ impl Writer {
     pub fn finish(self) -> Result<(), Error> {
         match self {
             Self::Folder(_) => Ok(()),
-            Self::Lines(mut file) => Ok(file.flush()?),
+            Self::Lines(path, mut file) => {
+                file.flush().map_err(|err| format!("{}: {err}", path.display()).into())
+            }
         }
     }
 }

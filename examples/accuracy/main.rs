@@ -113,11 +113,11 @@ fn in_whole_pixels(found: &Detection) -> Detection {
     Detection { bounds: Bounds::new(x_min, y_min, x_max, y_max), ..*found }
 }
 
-/// The picture of that name, whose extension may be missing.
+/// The picture of that name, whose extension may be missing, and whose first folders may be.
 fn file(folder: &Path, name: &str) -> Result<PathBuf, Error> {
     let endings = ["", ".jpg", ".png", ".jpeg"];
-    let mut candidates = endings.iter().map(|ending| folder.join(format!("{name}{ending}")));
-    let file = candidates.find(|path| path.is_file());
+    let with_endings = |name: &str| endings.map(|ending| folder.join(format!("{name}{ending}")));
+    let file = dataset::ends(name).flat_map(with_endings).find(|path| path.is_file());
     file.ok_or_else(|| {
         format!("{}: no picture {name}, which is annotated", folder.display()).into()
     })
@@ -203,6 +203,7 @@ mod tests {
         let evaluation = average_precision::evaluate(&dataset, &dataset.subsets[0], &merged, 0.8);
         assert_eq!(evaluation.average_precision, 1.0);
 
+        assert_eq!(file(&media, "some/astronaut").unwrap(), media.join("astronaut.png"));
         let err = file(&media, "missing").unwrap_err().to_string();
         assert_eq!(err, format!("{}: no picture missing, which is annotated", media.display()));
     }

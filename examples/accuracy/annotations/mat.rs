@@ -13,7 +13,7 @@ const HEADER: usize = 128;
 /// Deeper than any file of ours nests its cells.
 const DEEPEST: usize = 8;
 /// What a compressed variable may become.
-const LARGEST: u64 = 1 << 30;
+const LARGEST: u64 = 1 << 28;
 
 /// miINT8 to miUINT64, miMATRIX, miCOMPRESSED, miUTF8 and miUTF16: types of elements.
 mod element {
