@@ -16,7 +16,7 @@ use gstretinaface::{
     frame,
     inference::{Config, Loader, OrtEngine},
     meta,
-    model::{InputSpec, Model},
+    model::{InputSpec, Known, Model},
     ordered_pool::OrderedPool,
     preprocess::Placement,
     retinaface::detector::{Detector, Engine},
@@ -51,7 +51,7 @@ fn nothing_is_allocated_for_a_frame() {
     let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
     let layout = frame::Layout::try_from(&info).expect("a format we read");
     let model = std::fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    let model = Model::shared(&model).expect("a RetinaFace network");
+    let model = Model::shared(&model, &Known::default()).expect("a RetinaFace network");
     let spec = InputSpec::new((320, 320), &model.strides());
     let loader = Loader::new(|_, _| (), model, Box::new(|_| ())).expect("ONNX Runtime");
     let session = loader.session(&spec, &Config::cpu(1)).expect("it loads");

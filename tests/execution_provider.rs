@@ -11,7 +11,7 @@ use gstretinaface::{
     face::Face,
     inference::{self, Config, Loader, Provider, Request},
     meta,
-    model::{InputSpec, Model},
+    model::{InputSpec, Known, Model},
 };
 
 /// What came of a picture with one face.
@@ -83,7 +83,7 @@ fn a_precision_that_the_provider_lacks_is_an_error() {
 #[test]
 fn sessions_are_shared_where_they_are_for_the_same() {
     let model = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
-    let model = Model::shared(&model).expect("a RetinaFace network");
+    let model = Model::shared(&model, &Known::default()).expect("a RetinaFace network");
     let session = |size, strides: &[u32], config: &Config| {
         let loader = Loader::new(|_, _| (), Arc::clone(&model), Box::new(|_| ()));
         let loader = loader.expect("ONNX Runtime");

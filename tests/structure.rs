@@ -26,6 +26,7 @@ const ROOMS: [(&str, &[&str]); 15] = [
         "retinafacedetect",
         &[
             "face",
+            "families",
             "frame",
             "geometry",
             "gstreamer",
