@@ -239,7 +239,7 @@ impl<'a> Traces<'a> {
     fn classify(traces: &'a [Trace]) -> Option<Self> {
         traces.iter().find_map(|boxes| {
             let anchors = |branch: &Branch| {
-                (branch.channels % BOX_VALUES == 0).then_some(branch.channels / BOX_VALUES)
+                branch.channels.is_multiple_of(BOX_VALUES).then_some(branch.channels / BOX_VALUES)
             };
             let anchors: Vec<_> = boxes.branches.iter().map(anchors).collect::<Option<_>>()?;
             let find = |values| traces.iter().find(|trace| trace.has(values, &anchors));

@@ -63,7 +63,7 @@ impl OrtEngine {
 
     /// Whether the network was rewritten for its input.
     pub fn is_specialised(&self) -> bool {
-        self.session.specialised
+        self.session.as_exported.is_none()
     }
 
     /// Whether its runs are captured and replayed.

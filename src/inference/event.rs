@@ -17,6 +17,8 @@ pub enum Event<'a> {
     Log(LogLevel, &'a str),
     /// The network will take much of the memory that there is.
     MuchMemory(&'a MemoryNeed),
+    /// The network could not be rewritten for its input, and is slower. Once.
+    AsExported(&'a str),
     /// TensorRT starts to build an engine, which takes minutes.
     BuildStarted(&'a InputSpec),
     /// The build took this long, and gave an engine or did not.

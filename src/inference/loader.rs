@@ -2,7 +2,10 @@
 
 //! Loading one network, for any input and on any provider.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use ort::{environment::Environment, logging::LogLevel, memory::Allocator, value::Tensor};
 
@@ -29,12 +32,19 @@ pub struct Loader {
     environment: &'static Environment,
     model: Arc<Model>,
     on_event: EventHandler,
+    /// Whether it was told that the network runs as exported.
+    told_as_exported: AtomicBool,
 }
 
 impl Loader {
     /// Loads ONNX Runtime itself if this process has not; its messages go to `log`.
     pub fn new(log: Log, model: Arc<Model>, on_event: EventHandler) -> Result<Self, LibraryError> {
-        Ok(Self { environment: library::environment(log)?, model, on_event })
+        Ok(Self {
+            environment: library::environment(log)?,
+            model,
+            on_event,
+            told_as_exported: AtomicBool::new(false),
+        })
     }
 
     pub fn model(&self) -> &Model {
@@ -70,11 +80,17 @@ impl Loader {
             self.log(LogLevel::Info, &loading);
             self.new_session(spec, config).map(Arc::new)
         };
-        if config.provider.capabilities().shares_sessions {
-            cache::get_or_load(&self.model, spec, config, new)
+        let session = if config.provider.capabilities().shares_sessions {
+            cache::get_or_load(&self.model, spec, config, new)?
         } else {
-            new()
+            new()?
+        };
+        if let Some(why) = &session.as_exported
+            && !self.told_as_exported.swap(true, Ordering::Relaxed)
+        {
+            self.emit(Event::AsExported(why));
         }
+        Ok(session)
     }
 
     /// What runs of the network take of the memory that there is; none where that is not known, and on
@@ -100,7 +116,7 @@ impl Loader {
     }
 
     /// Loads the network, rewritten for just this input where possible. Where not, and where the
-    /// provider takes it, it is loaded as exported, with a warning in the log.
+    /// provider takes it, it is loaded as exported.
     fn new_session(&self, spec: &InputSpec, config: &Config) -> Result<Session, LoadError> {
         self.check_memory(spec, config)?;
         let why = match self.specialised(spec, config) {
@@ -115,9 +131,8 @@ impl Loader {
                 Err(err)
             }
             (AsExported::IfNotRewritable | AsExported::IfNotLoaded, why) => {
-                let slower = format!("The network runs as exported, which is slower: {why}");
-                self.log(LogLevel::Warning, &slower);
-                self.as_exported(spec, config)
+                let session = self.as_exported(spec, config)?;
+                Ok(Session { as_exported: Some(why.to_string()), ..session })
             }
         }
     }
@@ -139,7 +154,7 @@ impl Loader {
             outputs,
             normalisation: self.model.normalisation(),
             heads,
-            specialised: true,
+            as_exported: None,
             cuda_graphs: config.cuda_graphs,
             device,
         })
@@ -183,7 +198,7 @@ impl Loader {
             outputs,
             normalisation: model.normalisation(),
             heads,
-            specialised: false,
+            as_exported: Some("it was asked for like this".to_owned()),
             cuda_graphs: false,
             device,
         })

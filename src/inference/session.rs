@@ -16,8 +16,8 @@ pub struct Session {
     pub(super) outputs: Vec<(String, Vec<i64>)>,
     pub(super) normalisation: Normalisation,
     pub(super) heads: Heads,
-    /// Whether the network was rewritten for its input.
-    pub(super) specialised: bool,
+    /// Why the network is not rewritten for its input, if it is not.
+    pub(super) as_exported: Option<String>,
     pub(super) cuda_graphs: bool,
     /// Dropped after the session that computes on it.
     pub(super) device: Box<dyn Device>,

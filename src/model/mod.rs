@@ -4,10 +4,7 @@
 
 mod file;
 
-use std::{
-    collections::HashSet,
-    sync::{Arc, Mutex, PoisonError, Weak},
-};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -31,6 +28,7 @@ use crate::{
         messages::{AttributeProto, DataType, GraphProto, ModelProto, NodeProto, ValueInfoProto},
         passes::{
             fold::fold_factors,
+            plain::{self, NotPlain},
             specialise::{self, Channels, Head, Part, Wanted},
         },
         shapes::Shapes,
@@ -67,6 +65,8 @@ pub enum ModelError {
     Input(String),
     #[error("The network is {0}.")]
     Unusable(#[from] Unusable),
+    #[error("The network cannot be used: {0}.")]
+    Unusual(#[from] NotPlain),
     #[error(
         "The network is {resembles}: it has the inputs {inputs} and the outputs {outputs}. Expected \
          was {expected}."
@@ -184,14 +184,16 @@ impl Model {
         // Weights stay slices of this one copy, also where a rewritten network shares them.
         let bytes = Bytes::copy_from_slice(bytes);
         let mut proto = ModelProto::decode(bytes.clone())?;
+        let external = proto.graph.as_ref().and_then(external_weights);
+        if let Some(file) = external {
+            return Err(ModelError::ExternalWeights(file));
+        }
+        let mut changed = plain::make_plain(&mut proto)?;
         let graph = match &mut proto.graph {
             Some(graph) if !graph.node.is_empty() => graph,
             _ => return Err(ModelError::NoGraph),
         };
-        if let Some(file) = external_weights(graph) {
-            return Err(ModelError::ExternalWeights(file));
-        }
-        let mut changed = fold_factors(graph);
+        changed |= fold_factors(graph);
         let (input, mut sizes) = image_input(graph)?;
         let fixed_size = sizes.width.zip(sizes.height);
         let network = Network::new(graph, &input, fixed_size);
@@ -389,7 +391,7 @@ fn unknown(network: &Network, family: Option<&'static dyn Family>) -> ModelError
     let graph = network.proto;
     ModelError::Unknown {
         resembles: resembles(network),
-        inputs: describe(&inputs(graph)),
+        inputs: describe(&graph.inputs()),
         outputs: describe(&graph.output.iter().collect::<Vec<_>>()),
         expected,
     }
@@ -455,15 +457,9 @@ pub fn cpu_lanes() -> usize {
     8
 }
 
-/// The graph's inputs without the weights, which old exporters list among them.
-fn inputs(graph: &GraphProto) -> Vec<&ValueInfoProto> {
-    let weights: HashSet<_> = graph.initializer.iter().map(|tensor| tensor.name()).collect();
-    graph.input.iter().filter(|input| !weights.contains(input.name())).collect()
-}
-
 /// The name of the image input and the sizes that it is declared to have.
 fn image_input(graph: &GraphProto) -> Result<(String, InputSizes), ModelError> {
-    let inputs = inputs(graph);
+    let inputs = graph.inputs();
     let refuse = || ModelError::Input(describe(&inputs));
     let [input] = inputs.as_slice() else {
         return Err(refuse());

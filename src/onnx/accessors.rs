@@ -2,7 +2,7 @@
 
 //! Reading values out of the messages, and making attributes.
 
-use std::{fmt, ops::Range};
+use std::{collections::HashSet, fmt, ops::Range};
 
 use prost::bytes::Bytes;
 
@@ -19,7 +19,22 @@ pub fn printable(name: &str) -> String {
     text
 }
 
+impl ModelProto {
+    /// The version of the standard operators that the network is made of.
+    pub fn opset(&self) -> i64 {
+        let is_standard = |opset: &&OperatorSetIdProto| matches!(opset.domain(), "" | "ai.onnx");
+        let standard = self.opset_import.iter().find(is_standard);
+        standard.map_or(0, OperatorSetIdProto::version)
+    }
+}
+
 impl GraphProto {
+    /// The inputs without the weights, which old exporters list among them.
+    pub fn inputs(&self) -> Vec<&ValueInfoProto> {
+        let weights: HashSet<_> = self.initializer.iter().map(TensorProto::name).collect();
+        self.input.iter().filter(|input| !weights.contains(input.name())).collect()
+    }
+
     /// All tensors in the file: initialisers, and those of nodes.
     pub fn tensors(&self) -> impl Iterator<Item = &TensorProto> {
         let attributes = self.node.iter().flat_map(|node| &node.attribute);
@@ -34,6 +49,26 @@ impl GraphProto {
         let of_nodes =
             attributes.flat_map(|attribute| attribute.t.iter_mut().chain(&mut attribute.tensors));
         self.initializer.iter_mut().chain(of_nodes)
+    }
+
+    /// `name`, with underscores appended until nothing else has it.
+    pub fn unique_name(&self, name: &str) -> String {
+        let values = self.node.iter().flat_map(|node| &node.output).map(String::as_str);
+        let tensors = self.initializer.iter().map(TensorProto::name);
+        let inputs = self.input.iter().map(ValueInfoProto::name);
+        let taken: HashSet<&str> = values.chain(tensors).chain(inputs).collect();
+        let mut unique = name.to_owned();
+        while taken.contains(unique.as_str()) {
+            unique.push('_');
+        }
+        unique
+    }
+
+    /// Adds an initialiser under a unique name, which is returned.
+    pub fn add_tensor(&mut self, name: &str, tensor: TensorProto) -> String {
+        let name = self.unique_name(name);
+        self.initializer.push(TensorProto { name: Some(name.clone()), ..tensor });
+        name
     }
 }
 
@@ -52,15 +87,25 @@ impl ValueInfoProto {
         }
     }
 
+    /// As [`Self::tensor_type`].
+    pub fn tensor_type_mut(&mut self) -> Option<&mut TensorType> {
+        match self.r#type.as_mut()?.value.as_mut()? {
+            TypeValue::Tensor(tensor) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The dimensions of a tensor whose rank is known; otherwise none.
+    pub fn dimensions_mut(&mut self) -> &mut [Dimension] {
+        let shape = self.tensor_type_mut().and_then(|tensor| tensor.shape.as_mut());
+        shape.map_or(&mut [], |shape| &mut shape.dim)
+    }
+
     /// Leaves the sizes of these dimensions open.
     pub fn open_dimensions(&mut self, dimensions: Range<usize>) {
-        if let Some(TypeValue::Tensor(tensor)) = self.r#type.as_mut().and_then(|t| t.value.as_mut())
-            && let Some(shape) = &mut tensor.shape
-        {
-            for (index, dimension) in shape.dim.iter_mut().enumerate() {
-                if dimensions.contains(&index) {
-                    dimension.value = None;
-                }
+        for (index, dimension) in self.dimensions_mut().iter_mut().enumerate() {
+            if dimensions.contains(&index) {
+                dimension.value = None;
             }
         }
     }

@@ -101,11 +101,15 @@ fn stride_after(node: &NodeProto, (across, down): (u64, u64)) -> Option<(u64, u6
         | Operator::SameShape
         | Operator::Arithmetic(_)
         | Operator::Concat
+        | Operator::MatrixProduct
         | Operator::Pad => Some((across, down)),
         // Of channels.
         Operator::Gather if node.int("axis") == Some(1) => Some((across, down)),
         Operator::Constant
+        | Operator::Expand
         | Operator::Gather
+        | Operator::GlobalPooling
+        | Operator::Reduction
         | Operator::Reshape
         | Operator::Resize
         | Operator::Shape

@@ -26,7 +26,14 @@ pub enum Operator {
     TransposedConvolution,
     /// A window without weights over the spatial dimensions.
     Pooling,
+    /// One value for all of the spatial dimensions, which stay as dimensions of size 1.
+    GlobalPooling,
+    /// One value for all of some dimensions.
+    Reduction,
+    /// The last dimension's values, weighted.
+    MatrixProduct,
     Concat,
+    Expand,
     Pad,
     Gather,
     Reshape,
@@ -46,31 +53,53 @@ impl Operator {
             "Constant" => Self::Constant,
             "Identity" | "Dropout" => Self::Identity,
             "Cast" => Self::Cast,
-            "BatchNormalization"
+            "Abs"
+            | "BatchNormalization"
+            | "Celu"
             | "Clip"
             | "Elu"
+            | "Erf"
+            | "Exp"
             | "Gelu"
             | "HardSigmoid"
             | "HardSwish"
             | "InstanceNormalization"
+            | "LayerNormalization"
             | "LeakyRelu"
+            | "Log"
             | "Mish"
+            | "Neg"
             | "PRelu"
+            | "Reciprocal"
             | "Relu"
             | "Selu"
             | "Sigmoid"
             | "Softmax"
             | "Softplus"
-            | "Tanh" => Self::SameShape,
+            | "Softsign"
+            | "Sqrt"
+            | "Swish"
+            | "Tanh"
+            | "ThresholdedRelu" => Self::SameShape,
             "Add" => Self::Arithmetic(i64::checked_add),
             "Sub" => Self::Arithmetic(i64::checked_sub),
             "Mul" => Self::Arithmetic(i64::checked_mul),
             // ONNX divides integers as Rust does, towards zero.
             "Div" => Self::Arithmetic(i64::checked_div),
+            "Pow" => {
+                Self::Arithmetic(|base, exponent| base.checked_pow(u32::try_from(exponent).ok()?))
+            }
+            // Of any number of values, but what is followed here has two.
+            "Max" if node.input.len() == 2 => Self::Arithmetic(|a, b| Some(a.max(b))),
+            "Min" if node.input.len() == 2 => Self::Arithmetic(|a, b| Some(a.min(b))),
             "Conv" => Self::Convolution,
             "ConvTranspose" => Self::TransposedConvolution,
             "AveragePool" | "LpPool" | "MaxPool" => Self::Pooling,
+            "GlobalAveragePool" | "GlobalLpPool" | "GlobalMaxPool" => Self::GlobalPooling,
+            "ReduceMax" | "ReduceMean" | "ReduceMin" | "ReduceSum" => Self::Reduction,
+            "MatMul" => Self::MatrixProduct,
             "Concat" => Self::Concat,
+            "Expand" => Self::Expand,
             "Pad" => Self::Pad,
             "Gather" => Self::Gather,
             "Reshape" => Self::Reshape,

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use super::builder::dimension;
 use super::graph::Graph;
 use super::messages::{DataType, NodeProto};
 use super::operators::Operator;
@@ -143,6 +144,15 @@ impl<'a> Shapes<'a> {
                 self.input_integers(node, 0)
             }
             Operator::Identity => self.input_integers(node, 0),
+            Operator::Reshape => {
+                let data = self.input_integers(node, 0)?;
+                let len = dimension(data.values.len());
+                match *self.input_integers(node, 1)?.values.as_slice() {
+                    [] if len == 1 => Some(Integers { scalar: true, ..data }),
+                    [size] if size == -1 || size == len => Integers::list(data.values),
+                    _ => None,
+                }
+            }
             Operator::Arithmetic(operation) => self.calculate(node, operation),
             _ => None,
         }
@@ -197,6 +207,25 @@ impl<'a> Shapes<'a> {
             }
             Operator::Arithmetic(_) => self.broadcast(node)?,
             Operator::Concat => self.concat(node)?,
+            Operator::Expand => {
+                let sizes = self.input_integers(node, 1)?.values;
+                let sizes = sizes.into_iter().map(|size| usize::try_from(size).ok());
+                stretched(self.input_shape(node, 0)?, &sizes.collect::<Option<Vec<_>>>()?)?
+            }
+            Operator::GlobalPooling => {
+                let (outer, spatial) = self.input_shape(node, 0)?.split_at_checked(2)?;
+                [outer, &vec![1; spatial.len()]].concat()
+            }
+            Operator::Reduction => self.reduction(node)?,
+            Operator::MatrixProduct => {
+                let [inputs, outputs] = *self.graph.constant(node.input.get(1)?)?.dims else {
+                    return None;
+                };
+                let mut shape = self.input_shape(node, 0)?.to_vec();
+                let last = shape.last_mut().filter(|last| dimension(**last) == inputs)?;
+                *last = usize::try_from(outputs).ok()?;
+                shape
+            }
             Operator::Pad => self.pad(node)?,
             Operator::Resize => self.resize(node)?,
             Operator::Slice => {
@@ -282,17 +311,23 @@ impl<'a> Shapes<'a> {
             }
         };
         let (left, right): (Vec<_>, Vec<_>) = (shape(0)?, shape(1)?);
-        let rank = left.len().max(right.len());
-        // Missing dimensions are leading ones of size 1.
-        let at = |shape: &[usize], index: usize| {
-            (index + shape.len()).checked_sub(rank).map_or(1, |index| shape[index])
+        stretched(&left, &right)
+    }
+
+    fn reduction(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
+        let shape = self.input_shape(node, 0)?;
+        let axes = self.list(node, 1, "axes")?;
+        let all = axes.is_empty() && node.int("noop_with_empty_axes").unwrap_or(0) == 0;
+        let mut reduced = vec![all; shape.len()];
+        for axis in axes {
+            reduced[absolute(axis, shape.len())?] = true;
+        }
+        let keeps = node.int("keepdims").unwrap_or(1) != 0;
+        let size = |(&size, reduced): (&usize, bool)| match reduced {
+            true => keeps.then_some(1),
+            false => Some(size),
         };
-        let sizes = (0..rank).map(|index| match (at(&left, index), at(&right, index)) {
-            (left, right) if left == right || right == 1 => Some(left),
-            (1, right) => Some(right),
-            _ => None,
-        });
-        sizes.collect()
+        Some(shape.iter().zip(reduced).filter_map(size).collect())
     }
 
     fn concat(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
@@ -354,6 +389,21 @@ impl<'a> Shapes<'a> {
         }
         Some(after)
     }
+}
+
+/// The shape that two stretch to: along dimensions in which one has the size 1.
+fn stretched(left: &[usize], right: &[usize]) -> Option<Vec<usize>> {
+    let rank = left.len().max(right.len());
+    // Missing dimensions are leading ones of size 1.
+    let at = |shape: &[usize], index: usize| {
+        (index + shape.len()).checked_sub(rank).map_or(1, |index| shape[index])
+    };
+    let sizes = (0..rank).map(|index| match (at(left, index), at(right, index)) {
+        (left, right) if left == right || right == 1 => Some(left),
+        (1, right) => Some(right),
+        _ => None,
+    });
+    sizes.collect()
 }
 
 /// The shape after a window slid over all dimensions from the third on.

@@ -8,26 +8,48 @@ use gstretinaface::onnx::messages::*;
 use prost::{Message, bytes::Bytes};
 
 use crate::{
+    numbers::{self, quantise},
     picture::Picture,
     runtime::{self, Array},
 };
 
-/// How a network is built and exported. The default is what most files are: float, one picture of any
-/// size a run, as the exporter of PyTorch before 2.5 writes it.
+/// How a network is built and exported. The default is what most files are: of floats, for one picture of
+/// any size, as `torch.onnx.export` wrote it before it used dynamo.
 #[derive(Clone, Debug)]
 pub struct Export {
     pub seed: u32,
+    pub opset: i64,
     pub activation: Activation,
+    pub enlargement: Enlargement,
+    /// Squeeze and excitation in the backbone, as MobileNetV3 has it.
+    pub attention: bool,
+    pub numbers: Numbers,
     /// Pictures in a run; `None` is open.
     pub batch: Option<i64>,
     /// `None` is open.
     pub width: Option<i64>,
     pub height: Option<i64>,
+    /// The input is `[batch, height, width, 3]`.
+    pub channels_last: bool,
+    /// The outputs are `[anchors, values]`.
+    pub batchless: bool,
 }
 
 impl Default for Export {
     fn default() -> Self {
-        Self { seed: 1, activation: Activation::Relu, batch: Some(1), width: None, height: None }
+        Self {
+            seed: 1,
+            opset: 17,
+            activation: Activation::Relu,
+            enlargement: Enlargement::Sizes,
+            attention: false,
+            numbers: Numbers::Floats,
+            batch: Some(1),
+            width: None,
+            height: None,
+            channels_last: false,
+            batchless: false,
+        }
     }
 }
 
@@ -35,6 +57,45 @@ impl Default for Export {
 pub enum Activation {
     Relu,
     LeakyRelu,
+    PRelu,
+    HardSwish,
+    /// What exporters write where the operators have no HardSwish: `x · HardSigmoid(x)`.
+    HardSigmoid,
+    /// `x · Clip(x + 3, 0, 6) / 6`
+    Clip,
+    /// From opset 20 on.
+    Gelu,
+    /// `x / 2 · (1 + Erf(x / √2))`
+    Erf,
+    Silu,
+    Mish,
+}
+
+/// How the features of a level become as large as those of the next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Enlargement {
+    /// To the sizes that the next has.
+    Sizes,
+    /// To sizes computed from the picture's, as dynamo writes it.
+    Dynamo,
+    Scales,
+    TransposedConvolution,
+}
+
+/// What the network computes with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    Floats,
+    /// The input and outputs as well.
+    Halves,
+    /// Between an input and outputs of floats.
+    HalvesInside,
+    /// Floats between an input and outputs of doubles.
+    DoublesOutside,
+    /// Pairs of QuantizeLinear and DequantizeLinear around convolutions, with zero points or without.
+    Quantised {
+        zero_points: bool,
+    },
 }
 
 /// The heads by the names of their outputs, and how many values an anchor has in each.
@@ -47,37 +108,57 @@ pub const INPUT: &str = "input";
 const FEATURES: i64 = 16;
 
 impl Export {
-    /// The file, with biases such that about [`FACES`] anchors of each level are faces in `picture`.
+    /// The file, with biases such that a few anchors of each level are faces in `picture`.
     pub fn file(&self, picture: &Picture) -> Vec<u8> {
-        self.model(&calibrate(self, picture)).encode_to_vec()
+        let model = self.model(&calibrate(self, picture));
+        let model = match self.numbers {
+            Numbers::Floats => model,
+            Numbers::Quantised { zero_points } => quantise(model, picture, zero_points),
+            numbers => numbers::convert(model, numbers),
+        };
+        model.encode_to_vec()
     }
 
     fn model(&self, calibration: &Calibration) -> ModelProto {
         let mut build = Build { seed: self.seed, ..Build::default() };
-        let levels = build.features(INPUT, self.activation);
+        let levels = build.features(self);
         let outputs = HEADS.map(|(name, values)| {
             let parts = levels.iter().zip(STRIDES).map(|(level, stride)| {
                 let raw = build.head(&format!("{name}{stride}"), level, values, calibration);
                 let last = build.node("Transpose", &[&raw], &[("perm", &[0, 2, 3, 1])]);
-                let shape = build.integers(&[self.batch.unwrap_or(1), -1, values]);
+                let shape = match self.batchless {
+                    true => build.integers(&[-1, values]),
+                    false => build.integers(&[self.batch.unwrap_or(1), -1, values]),
+                };
                 build.node("Reshape", &[&last, &shape], &[])
             });
             let parts: Vec<_> = parts.collect();
             let parts: Vec<_> = parts.iter().map(String::as_str).collect();
-            let mut all = build.node("Concat", &parts, &[("axis", &[1])]);
+            let axis = i64::from(!self.batchless);
+            let mut all = build.node("Concat", &parts, &[("axis", &[axis])]);
             if name == "conf" {
                 all = build.node("Softmax", &[&all], &[("axis", &[-1])]);
             }
             build.rename(&all, name);
-            value(name, &[self.batch, None, Some(values)])
+            match self.batchless {
+                true => value(name, &[None, Some(values)]),
+                false => value(name, &[self.batch, None, Some(values)]),
+            }
         });
-        build.finish(&[self.batch, Some(3), self.height, self.width], outputs.to_vec())
+        build.finish(self, outputs.to_vec())
     }
 
-    /// The raw numbers of all heads, to calibrate by.
+    /// The raw numbers of all heads for one picture, to calibrate by.
     fn raw(&self) -> ModelProto {
+        let plain = Export {
+            batch: Some(1),
+            width: None,
+            height: None,
+            channels_last: false,
+            ..self.clone()
+        };
         let mut build = Build { seed: self.seed, ..Build::default() };
-        let levels = build.features(INPUT, self.activation);
+        let levels = build.features(&plain);
         let mut outputs = Vec::new();
         for (name, values) in HEADS {
             for (level, stride) in levels.iter().zip(STRIDES) {
@@ -85,7 +166,7 @@ impl Export {
                 outputs.push(value(&raw, &[None; 4]));
             }
         }
-        build.finish(&[Some(1), Some(3), None, None], outputs)
+        build.finish(&plain, outputs)
     }
 }
 
@@ -108,7 +189,7 @@ fn calibrate(export: &Export, picture: &Picture) -> Calibration {
         if !name.starts_with("conf") {
             return (name, (1.0 / deviation, [0.0; 2]));
         }
-        let factor = 3.0 / deviation;
+        let factor = 1.5 / deviation;
         let plane = (shape[2] * shape[3]) as usize;
         let bias = [0, 1].map(|anchor| {
             let [background, face] =
@@ -184,6 +265,12 @@ impl Build {
         name
     }
 
+    fn integer_scalar(&mut self, value: i64) -> String {
+        let name = self.name();
+        self.tensors.push(tensor(&name, &[], DataType::Int64, value.to_le_bytes().to_vec()));
+        name
+    }
+
     pub fn integers(&mut self, values: &[i64]) -> String {
         let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         let name = self.name();
@@ -239,47 +326,149 @@ impl Build {
     }
 
     fn activation(&mut self, input: &str, activation: Activation) -> String {
+        let scalar = |build: &mut Self, value: f32| build.floats(&[], &[value]);
         match activation {
             Activation::Relu => self.node("Relu", &[input], &[]),
             Activation::LeakyRelu => self.node("LeakyRelu", &[input], &[]),
+            Activation::PRelu => {
+                let slope = self.floats(&[1, 1, 1], &[0.25]);
+                self.node("PRelu", &[input, &slope], &[])
+            }
+            Activation::HardSwish => self.node("HardSwish", &[input], &[]),
+            Activation::HardSigmoid => {
+                let gate = self.node("HardSigmoid", &[input], &[]);
+                self.set_float("alpha", 1.0 / 6.0);
+                self.node("Mul", &[input, &gate], &[])
+            }
+            Activation::Clip => {
+                let [zero, three, six] = [0.0, 3.0, 6.0].map(|value| scalar(self, value));
+                let sum = self.node("Add", &[input, &three], &[]);
+                let clipped = self.node("Clip", &[&sum, &zero, &six], &[]);
+                let product = self.node("Mul", &[input, &clipped], &[]);
+                self.node("Div", &[&product, &six], &[])
+            }
+            Activation::Gelu => self.node("Gelu", &[input], &[]),
+            Activation::Erf => {
+                let root = scalar(self, std::f32::consts::SQRT_2);
+                let [one, half] = [1.0, 0.5].map(|value| scalar(self, value));
+                let scaled = self.node("Div", &[input, &root], &[]);
+                let erf = self.node("Erf", &[&scaled], &[]);
+                let sum = self.node("Add", &[&erf, &one], &[]);
+                let product = self.node("Mul", &[input, &sum], &[]);
+                self.node("Mul", &[&product, &half], &[])
+            }
+            Activation::Silu => {
+                let gate = self.node("Sigmoid", &[input], &[]);
+                self.node("Mul", &[input, &gate], &[])
+            }
+            Activation::Mish => {
+                let softplus = self.node("Softplus", &[input], &[]);
+                let gate = self.node("Tanh", &[&softplus], &[]);
+                self.node("Mul", &[input, &gate], &[])
+            }
         }
     }
 
+    /// Sets an attribute of the last node.
+    fn set_float(&mut self, name: &str, value: f32) {
+        let attribute = AttributeProto {
+            name: Some(name.into()),
+            f: Some(value),
+            r#type: Some(AttributeType::Float as i32),
+            ..AttributeProto::default()
+        };
+        self.nodes.last_mut().expect("a node").attribute.push(attribute);
+    }
+
     /// The features of each level, the smallest stride first.
-    fn features(&mut self, input: &str, activation: Activation) -> Vec<String> {
+    fn features(&mut self, export: &Export) -> Vec<String> {
+        let mut input = INPUT.to_owned();
+        if export.channels_last {
+            input = self.node("Transpose", &[&input], &[("perm", &[0, 3, 1, 2])]);
+        }
         // Pixels are large numbers.
         let scale = self.floats(&[], &[1.0 / 64.0]);
-        let scaled = self.node("Mul", &[input, &scale], &[]);
-        let mut layer = |input: &str, dims: [i64; 4], stride: i64, group: i64| {
-            let output = self.convolution(input, dims, stride, group);
-            self.activation(&output, activation)
+        let scaled = self.node("Mul", &[&input, &scale], &[]);
+        let layer = |build: &mut Self, input: &str, dims: [i64; 4], stride: i64, group: i64| {
+            let output = build.convolution(input, dims, stride, group);
+            build.activation(&output, export.activation)
         };
-        let half = layer(&scaled, [8, 3, 3, 3], 2, 1);
-        let depthwise = layer(&half, [8, 1, 3, 3], 2, 8);
-        let quarter = layer(&depthwise, [12, 8, 1, 1], 1, 1);
-        let eighth = layer(&quarter, [16, 12, 3, 3], 2, 1);
-        let sixteenth = layer(&eighth, [20, 16, 3, 3], 2, 1);
-        let last = layer(&sixteenth, [24, 20, 3, 3], 2, 1);
-        let mut lateral = |value: &str, channels| layer(value, [FEATURES, channels, 1, 1], 1, 1);
-        let (eighth, sixteenth) = (lateral(&eighth, 16), lateral(&sixteenth, 20));
-        let top = lateral(&last, 24);
-        let middle = self.merge(&sixteenth, &top, activation);
-        let bottom = self.merge(&eighth, &middle, activation);
+        let half = layer(self, &scaled, [8, 3, 3, 3], 2, 1);
+        let depthwise = layer(self, &half, [8, 1, 3, 3], 2, 8);
+        let quarter = layer(self, &depthwise, [12, 8, 1, 1], 1, 1);
+        let mut eighth = layer(self, &quarter, [16, 12, 3, 3], 2, 1);
+        if export.attention {
+            let mean = self.node("GlobalAveragePool", &[&eighth], &[]);
+            let narrow = layer(self, &mean, [4, 16, 1, 1], 1, 1);
+            let gate = self.convolution(&narrow, [16, 4, 1, 1], 1, 1);
+            let gate = self.node("HardSigmoid", &[&gate], &[]);
+            eighth = self.node("Mul", &[&gate, &eighth], &[]);
+        }
+        let sixteenth = layer(self, &eighth, [20, 16, 3, 3], 2, 1);
+        let last = layer(self, &sixteenth, [24, 20, 3, 3], 2, 1);
+        let stages = [(&eighth, 16), (&sixteenth, 20), (&last, 24)];
+        let [eighth, sixteenth, top] =
+            stages.map(|(value, channels)| layer(self, value, [FEATURES, channels, 1, 1], 1, 1));
+        let middle = self.merge(&sixteenth, &top, 16, export);
+        let bottom = self.merge(&eighth, &middle, 8, export);
         vec![bottom, middle, top]
     }
 
-    fn merge(&mut self, lateral: &str, above: &str, activation: Activation) -> String {
-        let (start, end) = (self.integers(&[2]), self.integers(&[4]));
-        let shape = self.node("Shape", &[lateral], &[]);
-        let spatial = self.node("Slice", &[&shape, &start, &end], &[]);
-        let end = self.integers(&[0]);
-        let above_shape = self.node("Shape", &[above], &[]);
-        let outer = self.node("Slice", &[&above_shape, &end, &start], &[]);
-        let sizes = self.node("Concat", &[&outer, &spatial], &[("axis", &[0])]);
-        let larger = self.node("Resize", &[above, "", "", &sizes], &[]);
+    /// `lateral`, of this stride, with the features from above.
+    fn merge(&mut self, lateral: &str, above: &str, stride: i64, export: &Export) -> String {
+        let larger = self.enlarged(lateral, above, stride, export);
         let sum = self.node("Add", &[lateral, &larger], &[]);
         let merged = self.convolution(&sum, [FEATURES, FEATURES, 3, 3], 1, 1);
-        self.activation(&merged, activation)
+        self.activation(&merged, export.activation)
+    }
+
+    fn enlarged(&mut self, lateral: &str, above: &str, stride: i64, export: &Export) -> String {
+        match export.enlargement {
+            Enlargement::Sizes => {
+                let [zero, two, four] = [0, 2, 4].map(|index| self.integers(&[index]));
+                let shape = self.node("Shape", &[lateral], &[]);
+                let spatial = self.node("Slice", &[&shape, &two, &four], &[]);
+                let shape = self.node("Shape", &[above], &[]);
+                let outer = self.node("Slice", &[&shape, &zero, &two], &[]);
+                let sizes = self.node("Concat", &[&outer, &spatial], &[("axis", &[0])]);
+                // Before opset 13 they have to be there, if empty.
+                let none = match export.opset {
+                    ..13 => self.floats(&[0], &[]),
+                    _ => String::new(),
+                };
+                self.node("Resize", &[above, &none, &none, &sizes], &[])
+            }
+            Enlargement::Dynamo => {
+                let at = if export.channels_last { 1 } else { 2 };
+                let sizes = [at, at + 1].map(|axis| {
+                    let list =
+                        self.node("Shape", &[INPUT], &[("start", &[axis]), ("end", &[axis + 1])]);
+                    let size = self.node("Squeeze", &[&list], &[]);
+                    let [minus_one, one, step] =
+                        [-1, 1, stride].map(|value| self.integer_scalar(value));
+                    let before = self.node("Add", &[&minus_one, &size], &[]);
+                    let cells = self.node("Div", &[&before, &step], &[]);
+                    let cells = self.node("Add", &[&one, &cells], &[]);
+                    let open = self.integers(&[-1]);
+                    self.node("Reshape", &[&cells, &open], &[("allowzero", &[0])])
+                });
+                let spatial = self.node("Concat", &[&sizes[0], &sizes[1]], &[("axis", &[0])]);
+                let outer = self.integers(&[export.batch.unwrap_or(1), FEATURES]);
+                let sizes = self.node("Concat", &[&outer, &spatial], &[("axis", &[0])]);
+                self.node("Resize", &[above, "", "", &sizes], &[])
+            }
+            Enlargement::Scales => {
+                let scales = self.floats(&[4], &[1.0, 1.0, 2.0, 2.0]);
+                self.node("Resize", &[above, "", &scales], &[])
+            }
+            Enlargement::TransposedConvolution => {
+                let weights: Vec<_> = self.noise(FEATURES * 4);
+                let weights = self.floats(&[FEATURES, 1, 2, 2], &weights);
+                let attributes: &[(&str, &[i64])] =
+                    &[("kernel_shape", &[2, 2]), ("strides", &[2, 2]), ("group", &[FEATURES])];
+                self.node("ConvTranspose", &[above, &weights], attributes)
+            }
+        }
     }
 
     /// The convolution of a head of this name; returns its output, which has the name, too.
@@ -306,16 +495,21 @@ impl Build {
         name.into()
     }
 
-    fn finish(self, input: &[Option<i64>], output: Vec<ValueInfoProto>) -> ModelProto {
+    fn finish(self, export: &Export, output: Vec<ValueInfoProto>) -> ModelProto {
+        let Export { batch, width, height, .. } = *export;
+        let mut shape = [batch, Some(3), height, width];
+        if export.channels_last {
+            shape[1..].rotate_left(1);
+        }
         let graph = GraphProto {
             name: Some("network".into()),
             node: self.nodes,
             initializer: self.tensors,
-            input: vec![value(INPUT, input)],
+            input: vec![value(INPUT, &shape)],
             output,
             ..GraphProto::default()
         };
-        let opset = OperatorSetIdProto { domain: None, version: Some(17) };
+        let opset = OperatorSetIdProto { domain: None, version: Some(export.opset) };
         ModelProto {
             ir_version: Some(8),
             graph: Some(graph),
@@ -325,7 +519,7 @@ impl Build {
     }
 }
 
-fn tensor(name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> TensorProto {
+pub fn tensor(name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> TensorProto {
     TensorProto {
         name: Some(name.into()),
         dims: dims.into(),

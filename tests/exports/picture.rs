@@ -37,4 +37,13 @@ impl Picture {
             values: values.collect(),
         }
     }
+
+    /// As [`Self::planes`], `[batch, height, width, 3]`.
+    pub fn interleaved(&self, batch: usize) -> Array {
+        let Array { values, .. } = self.planes(1);
+        let plane = self.width * self.height;
+        let one: Vec<_> = (0..3 * plane).map(|i| values[i % 3 * plane + i / 3]).collect();
+        let shape = vec![batch as i64, self.height as i64, self.width as i64, 3];
+        Array { shape, values: one.repeat(batch) }
+    }
 }

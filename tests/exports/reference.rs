@@ -10,6 +10,7 @@ use gstretinaface::{
 
 use crate::{
     network::{Export, INPUT, STRIDES, THRESHOLD},
+    numbers::with_float_ends,
     picture::Picture,
     runtime,
 };
@@ -20,7 +21,11 @@ const OVERLAP: f32 = 0.4;
 /// The faces in `picture`, by falling score, of the levels of these strides.
 pub fn faces(file: &[u8], export: &Export, picture: &Picture, strides: &[i64]) -> Vec<Face> {
     let batch = export.batch.unwrap_or(1) as usize;
-    let outputs = runtime::run(file, INPUT, &picture.planes(batch));
+    let input = match export.channels_last {
+        true => picture.interleaved(batch),
+        false => picture.planes(batch),
+    };
+    let outputs = runtime::run(&with_float_ends(file), INPUT, &input);
     // Of the first picture in the batch.
     let output = |name: &str| {
         let values = &outputs[name].values;

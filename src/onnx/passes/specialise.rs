@@ -8,7 +8,7 @@
 
 use prost::Message;
 
-use super::{pixels, widen};
+use super::{batch::set_batch, pixels, widen};
 use crate::{
     onnx::{
         builder::{GraphBuilder, dimension},
@@ -102,6 +102,8 @@ pub enum NotSpecialised {
     Unordered,
     #[error("a level of the network has another grid than its stride gives")]
     OtherGrid,
+    #[error("the network is for one picture at a time")]
+    OnePicture,
     #[error("the network's operators are of a version that cannot resize its input")]
     OldOperators,
 }
@@ -111,6 +113,17 @@ pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, No
     let (width, height) = wanted.size;
     let graph_proto = proto.graph.as_ref().filter(|_| !wanted.heads.is_empty());
     let graph_proto = graph_proto.ok_or(NotSpecialised::NoLevels)?;
+    let mut batched;
+    let graph_proto = match wanted.batch {
+        1 => graph_proto,
+        pictures => {
+            let shape = [1, 3, height as usize, width as usize];
+            batched = graph_proto.clone();
+            set_batch(&mut batched, wanted.input, shape, pictures)
+                .map_err(|_| NotSpecialised::OnePicture)?;
+            &batched
+        }
+    };
     let graph = Graph::new(graph_proto);
     let shape = [wanted.batch, 3, height as usize, width as usize];
     let shapes = Shapes::new(&graph, wanted.input, shape.to_vec());
@@ -132,7 +145,7 @@ pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, No
     let input = match wanted.form {
         Form::Planes => value(wanted.input, DataType::Float, shape),
         Form::Pixels(pixels) => {
-            if pixels.size != wanted.size && opset(proto) < RESIZE_TO_SIZES {
+            if pixels.size != wanted.size && proto.opset() < RESIZE_TO_SIZES {
                 return Err(NotSpecialised::OldOperators);
             }
             let target = (wanted.batch, wanted.size);
@@ -160,12 +173,6 @@ pub fn specialise(proto: &ModelProto, wanted: &Wanted) -> Result<Specialised, No
 
 /// From this version on, Resize can be told the size to resize to.
 const RESIZE_TO_SIZES: i64 = 11;
-
-/// The version of the standard operators that a network is made of.
-fn opset(proto: &ModelProto) -> i64 {
-    let standard = proto.opset_import.iter().find(|opset| matches!(opset.domain(), "" | "ai.onnx"));
-    standard.map_or(0, OperatorSetIdProto::version)
-}
 
 fn value(name: &str, data_type: DataType, shape: [usize; 4]) -> ValueInfoProto {
     let fixed = |size: usize| Dimension {

@@ -181,6 +181,14 @@ impl RetinaFaceDetect {
                     ("{need}: a smaller scale or max-size, or fewer frames in flight, take less")
                 );
             }
+            Event::AsExported(why) => {
+                return gst::element_imp_warning!(
+                    self,
+                    gst::StreamError::Format,
+                    ("The network runs as it was exported, which is slower, and no faster with \
+                         fewer strides: {why}")
+                );
+            }
             Event::ProviderChanged(provider, reason) => {
                 return self.set_provider(*provider, &[*reason]);
             }
