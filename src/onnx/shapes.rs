@@ -5,7 +5,6 @@
 
 use std::collections::HashMap;
 
-use super::builder::dimension;
 use super::graph::Graph;
 use super::messages::{DataType, NodeProto};
 use super::operators::Operator;
@@ -146,7 +145,7 @@ impl<'a> Shapes<'a> {
             Operator::Identity => self.input_integers(node, 0),
             Operator::Reshape => {
                 let data = self.input_integers(node, 0)?;
-                let len = dimension(data.values.len());
+                let len = i64::try_from(data.values.len()).ok()?;
                 match *self.input_integers(node, 1)?.values.as_slice() {
                     [] if len == 1 => Some(Integers { scalar: true, ..data }),
                     [size] if size == -1 || size == len => Integers::list(data.values),
@@ -222,7 +221,7 @@ impl<'a> Shapes<'a> {
                     return None;
                 };
                 let mut shape = self.input_shape(node, 0)?.to_vec();
-                let last = shape.last_mut().filter(|last| dimension(**last) == inputs)?;
+                let last = shape.last_mut().filter(|last| usize::try_from(inputs) == Ok(**last))?;
                 *last = usize::try_from(outputs).ok()?;
                 shape
             }
@@ -347,12 +346,14 @@ impl<'a> Shapes<'a> {
     fn resize(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
         let shape = self.input_shape(node, 0)?;
         if let Some(sizes) = self.input_integers(node, 3) {
-            let sizes: Vec<_> = sizes
+            let sizes: Vec<usize> = sizes
                 .values
                 .iter()
                 .map(|&size| usize::try_from(size).ok())
                 .collect::<Option<_>>()?;
-            return (sizes.len() == shape.len()).then_some(sizes);
+            // Those of another number of pictures would resize the batch.
+            let fits = sizes.len() == shape.len() && sizes.first() == shape.first();
+            return fits.then_some(sizes);
         }
         // Before opset 11 there was no region of interest in front of the scales.
         let scales = if node.input.len() > 2 { node.input.get(2) } else { node.input.get(1) };

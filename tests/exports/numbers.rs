@@ -26,10 +26,13 @@ pub fn convert(mut model: ModelProto, numbers: Numbers) -> ModelProto {
             for value in graph.input.iter_mut().chain(&mut graph.output) {
                 replace(&mut value.r#type, DataType::Float16);
             }
-            match numbers {
-                Numbers::Halves => model,
-                _ => with_ends(model, DataType::Float, DataType::Float),
+            if numbers == Numbers::Halves {
+                return model;
             }
+            let mut model = with_ends(model, DataType::Float, DataType::Float);
+            // Converters append the node that they put in front of all others.
+            model.graph.as_mut().expect("a graph").node.rotate_left(1);
+            model
         }
         Numbers::DoublesOutside => with_ends(model, DataType::Double, DataType::Double),
         Numbers::Floats | Numbers::Quantised { .. } => model,

@@ -13,8 +13,26 @@ use crate::onnx::{
 
 /// The number of pictures is in a place that is not understood.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0} depends on their number")]
+#[error("{0}")]
 pub struct NotBatched(String);
+
+impl NotBatched {
+    fn node(node: &NodeProto) -> Self {
+        let output = node.output.first().map_or("", String::as_str);
+        Self(format!("how many is part of how {} is computed", printable(output)))
+    }
+}
+
+/// That it is known how all that the network gives depends on its `input`, of this shape.
+pub fn check_outputs(proto: &GraphProto, input: &str, shape: [usize; 4]) -> Result<(), NotBatched> {
+    let graph = Graph::new(proto);
+    let shapes = Shapes::new(&graph, input, shape.to_vec());
+    let unknown = proto.output.iter().find(|output| shapes.shape(output.name()).is_none());
+    unknown.map_or(Ok(()), |output| {
+        let name = printable(output.name());
+        Err(NotBatched(format!("how its output {name} depends on them is not known")))
+    })
+}
 
 /// Changes a network whose `input` has the shape `before` so that it takes `pictures` instead of
 /// `before[0]` at a time.
@@ -75,7 +93,7 @@ fn edits(
         if in_data != Some(&before[0]) || in_shape != Some(dimension(before[0])) {
             continue;
         }
-        let not_batched = || NotBatched(format!("the node {}", printable(node.name())));
+        let not_batched = || NotBatched::node(node);
         let place = first_size(&graph, index, operand).ok_or_else(not_batched)?;
         if let Place::Constant { node, operand, tensor } = place
             && !edits.iter().any(|edit| (edit.node, edit.operand) == (node, operand))
@@ -138,7 +156,7 @@ fn check(
             is == was || each(is, pictures) == each(was, before[0])
         });
         if !fits {
-            return Err(NotBatched(format!("the node {}", printable(node.name()))));
+            return Err(NotBatched::node(node));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ mod dequantise;
 pub mod fold;
 pub mod pixels;
 pub mod plain;
+mod sort;
 pub mod specialise;
 mod to_float;
 pub mod widen;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Networks as all else here expects them: of floats, channels first, one picture a run.
+//! Networks as all else here expects them: in order, of floats, channels first, one picture a run.
 
 use super::{
     batch::{self, NotBatched},
     channels_first::{self, NotTransposed},
-    dequantise, to_float,
+    dequantise, sort, to_float,
 };
 use crate::onnx::{
     messages::{Dimension, GraphProto, ModelProto},
@@ -29,10 +29,12 @@ pub enum NotPlain {
 /// A size to try where a network takes any.
 const TYPICAL_SIZE: usize = 640;
 
-/// Rewrites a network that computes with other numbers than floats, takes channels last or a fixed
-/// number of pictures; returns whether it was one.
+/// Rewrites a network whose nodes are in no order, that computes with other numbers than floats, or takes
+/// channels last or a fixed number of pictures; returns whether it was one.
 pub fn make_plain(model: &mut ModelProto) -> Result<bool, NotPlain> {
-    let mut changed = model.graph.as_mut().is_some_and(to_float::to_float);
+    let Some(graph) = &mut model.graph else { return Ok(false) };
+    let mut changed = sort::sort(graph);
+    changed |= to_float::to_float(graph);
     changed |= dequantise::dequantise(model);
     let Some(graph) = &mut model.graph else { return Ok(changed) };
     let [input] = graph.inputs()[..] else { return Ok(changed) };
@@ -40,7 +42,9 @@ pub fn make_plain(model: &mut ModelProto) -> Result<bool, NotPlain> {
     changed |= channels_first::channels_first(graph, &input)?;
     let Some(shape) = shape(graph, &input) else { return Ok(changed) };
     if shape[0] > 1 {
-        batch::set_batch(graph, &input, shape, 1).map_err(|why| NotPlain::Batch(shape[0], why))?;
+        batch::check_outputs(graph, &input, shape)
+            .and_then(|()| batch::set_batch(graph, &input, shape, 1))
+            .map_err(|why| NotPlain::Batch(shape[0], why))?;
         changed = true;
     }
     Ok(changed)

@@ -94,12 +94,16 @@ fn strides_multiply() {
 #[test]
 fn operators_that_keep_the_grid_keep_the_stride() {
     let first = node("Conv", &["x"], "a").with_ints("strides", &[2, 2]);
-    for op in super::SAME_SHAPE.iter().chain(&["Add", "Sub", "Mul", "Div", "Concat", "Pad"]) {
+    for op in super::SAME_SHAPE
+        .iter()
+        .chain(&["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Concat", "Pad", "MatMul"])
+    {
         let nodes = [first.clone(), node(op, &["other", "a"], "y")];
         assert_eq!(strides(&nodes, "y"), Some((2, 2)), "{op}");
     }
     let others = ["Resize", "Upsample", "Reshape", "Transpose", "Slice", "Gather", "Shape"];
-    for op in others.iter().chain(&["Squeeze", "Unsqueeze", "Constant", "Anything"]) {
+    let more = ["Expand", "GlobalAveragePool", "ReduceMean", "Max"];
+    for op in others.iter().chain(&["Squeeze", "Unsqueeze", "Constant", "Anything"]).chain(&more) {
         let nodes = [first.clone(), node(op, &["a"], "y")];
         assert_eq!(strides(&nodes, "y"), None, "{op}");
     }

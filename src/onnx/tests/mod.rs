@@ -7,6 +7,7 @@ mod builder;
 mod convolution;
 mod graph;
 mod passes;
+mod plain;
 mod shapes;
 mod specialise;
 mod validate;
@@ -17,26 +18,38 @@ use prost::bytes::Bytes;
 use super::messages::*;
 
 /// Operators whose output has the shape of the first input, of ONNX's documentation.
-const SAME_SHAPE: [&str; 19] = [
+const SAME_SHAPE: [&str; 31] = [
+    "Abs",
     "BatchNormalization",
     "Cast",
+    "Celu",
     "Clip",
     "Dropout",
     "Elu",
+    "Erf",
+    "Exp",
     "Gelu",
     "HardSigmoid",
     "HardSwish",
     "Identity",
     "InstanceNormalization",
+    "LayerNormalization",
     "LeakyRelu",
+    "Log",
     "Mish",
+    "Neg",
     "PRelu",
+    "Reciprocal",
     "Relu",
     "Selu",
     "Sigmoid",
     "Softmax",
     "Softplus",
+    "Softsign",
+    "Sqrt",
+    "Swish",
     "Tanh",
+    "ThresholdedRelu",
 ];
 
 pub fn node(op: &str, inputs: &[&str], output: &str) -> NodeProto {

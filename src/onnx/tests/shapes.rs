@@ -91,7 +91,7 @@ fn arithmetic_broadcasts() {
     ];
     for (left, right, expected) in cases {
         let expected = expected.map(<[usize]>::to_vec);
-        for op in ["Add", "Sub", "Mul", "Div"] {
+        for op in ["Add", "Sub", "Mul", "Div", "Pow", "Max", "Min"] {
             for inputs in [["x", "t"], ["t", "x"]] {
                 let nodes = [node(op, &inputs, "y")];
                 let shape = inferred(left, &nodes, &[weights("t", right)]);
@@ -101,6 +101,53 @@ fn arithmetic_broadcasts() {
     }
     assert_eq!(inferred(&[2, 3], &[node("Add", &["x", "x"], "y")], &[]), Some(vec![2, 3]));
     assert_eq!(inferred(&[2, 3], &[node("Add", &["x", "other"], "y")], &[]), None);
+}
+
+#[test]
+fn expand_broadcasts() {
+    let shape = |sizes: &[i64]| {
+        inferred(&[2, 1, 4], &[node("Expand", &["x", "s"], "y")], &[list("s", sizes)])
+    };
+    assert_eq!(shape(&[3, 4]), Some(vec![2, 3, 4]));
+    assert_eq!(shape(&[5, 2, 1, 1]), Some(vec![5, 2, 1, 4]));
+    assert_eq!(shape(&[3, 1]), Some(vec![2, 3, 4]));
+    assert_eq!(shape(&[3, 5]), None);
+    assert_eq!(shape(&[-1, 4]), None);
+    assert_eq!(inferred(&[2, 1, 4], &[node("Expand", &["x", "s"], "y")], &[]), None);
+}
+
+#[test]
+fn reductions_leave_one_value() {
+    for op in ["GlobalAveragePool", "GlobalLpPool", "GlobalMaxPool"] {
+        let nodes = [node(op, &["x"], "y")];
+        assert_eq!(inferred(&[2, 3, 4, 5], &nodes, &[]), Some(vec![2, 3, 1, 1]), "{op}");
+        assert_eq!(inferred(&[2], &nodes, &[]), None);
+    }
+    for op in ["ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"] {
+        let reduce = || node(op, &["x"], "y").with_ints("axes", &[-1, 1]);
+        let shape = |node: NodeProto| inferred(&[2, 3, 4, 5], &[node], &[list("axes", &[-1, 1])]);
+        assert_eq!(shape(reduce()), Some(vec![2, 1, 4, 1]), "{op}");
+        assert_eq!(shape(reduce().with_int("keepdims", 0)), Some(vec![2, 4]), "{op}");
+        assert_eq!(shape(node(op, &["x", "axes"], "y")), Some(vec![2, 1, 4, 1]), "{op}");
+        assert_eq!(shape(node(op, &["x"], "y")), Some(vec![1; 4]), "{op}");
+        let nothing = node(op, &["x"], "y").with_int("noop_with_empty_axes", 1);
+        assert_eq!(shape(nothing), Some(vec![2, 3, 4, 5]), "{op}");
+        assert_eq!(shape(reduce().with_int("noop_with_empty_axes", 1)), Some(vec![2, 1, 4, 1]));
+        assert_eq!(shape(node(op, &["x"], "y").with_ints("axes", &[4])), None, "{op}");
+        assert_eq!(shape(node(op, &["x", "other"], "y")), None, "{op}");
+    }
+}
+
+#[test]
+fn matrix_products_weight_the_last_dimension() {
+    let shape = |dims: &[i64]| {
+        inferred(&[2, 5, 3], &[node("MatMul", &["x", "w"], "y")], &[weights("w", dims)])
+    };
+    assert_eq!(shape(&[3, 7]), Some(vec![2, 5, 7]));
+    assert_eq!(shape(&[5, 7]), None);
+    assert_eq!(shape(&[3]), None);
+    assert_eq!(shape(&[3, -7]), None);
+    assert_eq!(inferred(&[2, 5, 3], &[node("MatMul", &["x", "w"], "y")], &[]), None);
 }
 
 #[test]
@@ -189,6 +236,7 @@ fn resize_takes_sizes() {
     assert_eq!(shape(&[1, 3, 7, 4]), Some(vec![1, 3, 7, 4]));
     assert_eq!(shape(&[7, 4]), None);
     assert_eq!(shape(&[1, 3, -7, 4]), None);
+    assert_eq!(shape(&[2, 3, 7, 4]), None);
 }
 
 #[test]
@@ -420,6 +468,38 @@ fn integers_are_calculated() {
     assert_eq!(of("Add", "large", "one"), None);
     assert_eq!(of("Mul", "large", "one"), None);
     assert_eq!(of("Add", "a", "three"), None);
+}
+
+/// As dynamo writes sizes: `(size − 1) / 8 + 1` as a number, made a list.
+#[test]
+fn integers_are_reshaped() {
+    let reshape = node("Reshape", &["a", "shape"], "y");
+    let reshaped = |data: TensorProto, shape: &[i64]| {
+        computed(&[1], from_ref(&reshape), &[data, list("shape", shape)])
+    };
+    assert_eq!(reshaped(integers("a", &[], &[7]), &[-1]), numbers(&[7]));
+    assert_eq!(reshaped(integers("a", &[], &[7]), &[1]), numbers(&[7]));
+    assert_eq!(reshaped(list("a", &[7, 8]), &[-1]), numbers(&[7, 8]));
+    assert_eq!(reshaped(list("a", &[7, 8]), &[2]), numbers(&[7, 8]));
+    assert_eq!(reshaped(list("a", &[7]), &[]), number(7));
+    assert_eq!(reshaped(list("a", &[7, 8]), &[]), None);
+    assert_eq!(reshaped(list("a", &[7, 8]), &[3]), None);
+    assert_eq!(reshaped(list("a", &[7, 8]), &[2, 1]), None);
+}
+
+#[test]
+fn powers_and_limits_are_calculated() {
+    let calculated = |op: &str, left: i64, right: i64| {
+        let tensors = [integers("a", &[], &[left]), integers("b", &[], &[right])];
+        computed(&[1], &[node(op, &["a", "b"], "y")], &tensors)
+    };
+    assert_eq!(calculated("Pow", 3, 4), number(81));
+    assert_eq!(calculated("Pow", 3, -1), None);
+    assert_eq!(calculated("Pow", 3, 64), None);
+    assert_eq!(calculated("Max", 3, -4), number(3));
+    assert_eq!(calculated("Min", 3, -4), number(-4));
+    let tensors = [integers("a", &[], &[1])];
+    assert_eq!(computed(&[1], &[node("Max", &["a", "a", "a"], "y")], &tensors), None);
 }
 
 #[test]
