@@ -40,21 +40,31 @@ fn picture() -> Picture {
 
 /// What the element finds in the picture with this network.
 fn found(file: &[u8], picture: &Picture, properties: &str) -> Result<Vec<Face>, String> {
+    Ok(found_in_each(file, &[picture], properties)?.remove(0))
+}
+
+/// What the element finds in frames of one size.
+fn found_in_each(
+    file: &[u8],
+    pictures: &[&Picture],
+    properties: &str,
+) -> Result<Vec<Vec<Face>>, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let at = |name: &str| folder.path().join(name);
+    let frames: Vec<u8> = pictures.iter().flat_map(|picture| picture.bgr.clone()).collect();
     std::fs::write(at("network.onnx"), file).expect("a file");
-    std::fs::write(at("picture"), &picture.bgr).expect("a file");
+    std::fs::write(at("frames"), frames).expect("a file");
     let samples = common::run(&format!(
         "filesrc location=\"{}\" blocksize={} ! video/x-raw,format=BGR,width={},height={},\
          framerate=1/1 ! retinafacedetect model-file=\"{}\" max-size=0 {properties} ! \
          appsink name=sink",
-        at("picture").display(),
-        picture.bgr.len(),
-        picture.width,
-        picture.height,
+        at("frames").display(),
+        pictures[0].bgr.len(),
+        pictures[0].width,
+        pictures[0].height,
         at("network.onnx").display(),
     ))?;
-    Ok(meta::faces(samples[0].buffer().expect("a buffer")))
+    Ok(samples.iter().map(|sample| meta::faces(sample.buffer().expect("a buffer"))).collect())
 }
 
 fn numbers(face: &Face) -> Vec<f32> {
@@ -150,6 +160,25 @@ fn enlargements() {
             // Dynamo's sizes are for as many pictures as there are.
             let batch = if enlargement == Dynamo { batch.or(Some(2)) } else { batch };
             check(&Export { enlargement, batch, ..Export::default() }, ROUNDING);
+        }
+    }
+}
+
+/// Also where the network resizes to constants that say for how many pictures.
+#[test]
+fn batches() {
+    let picture = picture();
+    let turned = Picture { bgr: picture.bgr.iter().rev().copied().collect(), ..picture };
+    let pictures = [&picture, &turned, &turned, &picture];
+    for enlargement in [Enlargement::Sizes, Enlargement::Dynamo] {
+        let export = Export { enlargement, ..Export::default() };
+        let file = export.file(&picture);
+        let found = found_in_each(&file, &pictures, "in-flight=4 batch-size=4").expect("it runs");
+        assert_eq!(found.len(), pictures.len());
+        for (found, picture) in found.iter().zip(pictures) {
+            let expected = reference::faces(&file, &export, picture, &STRIDES);
+            assert!(!expected.is_empty());
+            assert_same(found, &expected, ROUNDING, &format!("{export:?}"));
         }
     }
 }
