@@ -180,6 +180,15 @@ impl AttributeProto {
         }
     }
 
+    pub fn new_tensor(name: &str, value: TensorProto) -> Self {
+        Self {
+            name: Some(name.to_owned()),
+            t: Some(value),
+            r#type: Some(AttributeType::Tensor as i32),
+            ..Self::default()
+        }
+    }
+
     pub fn new_ints(name: &str, values: &[i64]) -> Self {
         Self {
             name: Some(name.to_owned()),

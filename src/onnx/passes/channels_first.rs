@@ -41,7 +41,7 @@ pub fn channels_first(graph: &mut GraphProto, input: &str) -> Result<bool, NotTr
             Edit::Shape { node } => graph.node[node].input = vec![turned.clone()],
             Edit::Turn { node, operand, mut tensor } => {
                 tensor.dims = vec![CHANNELS, 1, 1];
-                graph.node[node].input[operand] = graph.add_tensor("per_channel", tensor);
+                graph.node[node].input[operand] = graph.add_tensor("per_channel", *tensor);
             }
         }
     }
@@ -70,7 +70,7 @@ enum Edit {
     /// A node that asks for the shape, which all values up to where channels are moved have.
     Shape { node: usize },
     /// A constant of a value for each channel.
-    Turn { node: usize, operand: usize, tensor: TensorProto },
+    Turn { node: usize, operand: usize, tensor: Box<TensorProto> },
 }
 
 /// What has to change for channels to come first; none where that cannot be told.
@@ -98,7 +98,11 @@ fn edits(proto: &GraphProto, input: &str) -> Option<Vec<Edit>> {
                 match tensor.dims.split_last() {
                     _ if tensor.element_count() == Some(1) && tensor.dims.len() <= 4 => {}
                     Some((&CHANNELS, outer)) if outer.iter().all(|&size| size == 1) => {
-                        edits.push(Edit::Turn { node: index, operand, tensor: tensor.clone() });
+                        edits.push(Edit::Turn {
+                            node: index,
+                            operand,
+                            tensor: Box::new(tensor.clone()),
+                        });
                     }
                     _ => return None,
                 }

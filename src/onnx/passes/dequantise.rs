@@ -33,25 +33,23 @@ pub fn dequantise(model: &mut ModelProto) -> bool {
     }
     let changed = !edits.is_empty();
     for (index, edit) in edits {
-        let tensors: Vec<_> = match &edit {
-            Edit::Tensor(tensor) => vec![tensor.clone()],
-            Edit::Relu { most: Some(most), .. } if opset >= CLIP_TO_INPUTS => {
-                vec![float(0.0), float(*most)]
+        let output = proto.node[index].output.first().cloned().unwrap_or_default();
+        let (operator, input, attribute) = match edit {
+            Edit::Tensor(tensor) => {
+                ("Constant", vec![], vec![AttributeProto::new_tensor("value", *tensor)])
             }
-            _ => Vec::new(),
+            Edit::Pass { value } => ("Identity", vec![value], vec![]),
+            Edit::Relu { value, most: Some(most) } if opset >= CLIP_TO_INPUTS => {
+                let least = proto.add_tensor(&format!("{output}.min"), float(0.0));
+                let most = proto.add_tensor(&format!("{output}.max"), float(most));
+                ("Clip", vec![value, least, most], vec![])
+            }
+            Edit::Relu { value, .. } => ("Relu", vec![value], vec![]),
         };
-        let mut tensors: Vec<_> =
-            tensors.into_iter().map(|tensor| proto.add_tensor("dequantised", tensor)).collect();
         let node = &mut proto.node[index];
-        let (operator, value) = match edit {
-            Edit::Tensor(_) => ("Identity", None),
-            Edit::Pass { value } => ("Identity", Some(value)),
-            Edit::Relu { value, .. } if tensors.is_empty() => ("Relu", Some(value)),
-            Edit::Relu { value, .. } => ("Clip", Some(value)),
-        };
         node.op_type = Some(operator.to_owned());
-        node.input = value.into_iter().chain(tensors.drain(..)).collect();
-        node.attribute.clear();
+        node.input = input;
+        node.attribute = attribute;
     }
     if changed {
         drop_unread(proto);
@@ -65,7 +63,7 @@ const CLIP_TO_INPUTS: i64 = 11;
 /// What a `DequantizeLinear` becomes.
 enum Edit {
     /// These floats.
-    Tensor(TensorProto),
+    Tensor(Box<TensorProto>),
     /// The value from before the pair.
     Pass { value: String },
     /// What of that is over 0, and up to `most`.
@@ -95,7 +93,7 @@ fn before_layers(proto: &GraphProto) -> HashSet<String> {
 fn edit(graph: &Graph, node: &NodeProto, before_layers: bool) -> Option<Edit> {
     let input = node.input.first()?;
     if let Some(tensor) = graph.constant(input) {
-        return dequantised(graph, node, tensor).map(Edit::Tensor);
+        return dequantised(graph, node, tensor).map(Box::new).map(Edit::Tensor);
     }
     let quantiser = &graph.nodes[graph.origin(input)?];
     let scale = scale(graph, node)?;
@@ -139,6 +137,8 @@ fn steps_over_zero(graph: &Graph, node: &NodeProto) -> Option<f32> {
 
 /// How many nodes are followed back to find whether a value can be less than zero.
 const MAX_STEPS: usize = 4;
+/// Of a node on the way; keeps the work for a strange file small.
+const MAX_INPUTS: usize = 8;
 
 fn is_positive(graph: &Graph, value: &str, steps: usize) -> bool {
     let node = graph.origin(value).map(|index| &graph.nodes[index]);
@@ -149,7 +149,7 @@ fn is_positive(graph: &Graph, value: &str, steps: usize) -> bool {
         "AveragePool" | "MaxPool" | "Reshape" | "Resize" | "Slice" | "Transpose" => {
             node.input.first().is_some_and(is_positive)
         }
-        "Add" | "Concat" => node.input.iter().all(is_positive),
+        "Add" | "Concat" => node.input.len() <= MAX_INPUTS && node.input.iter().all(is_positive),
         "DequantizeLinear" => steps_over_zero(graph, node).is_some(),
         _ => false,
     }
@@ -167,8 +167,9 @@ fn dequantised(graph: &Graph, node: &NodeProto, tensor: &TensorProto) -> Option<
     let (channels, inner) = match axis {
         Some(axis) => {
             let size = |size: &i64| usize::try_from(*size).ok();
-            let inner: Option<Vec<_>> = tensor.dims[axis + 1..].iter().map(size).collect();
-            (size(&tensor.dims[axis])?, inner?.into_iter().product::<usize>().max(1))
+            let inner = tensor.dims[axis + 1..].iter();
+            let inner = inner.map(size).try_fold(1usize, |inner, size| inner.checked_mul(size?));
+            (size(&tensor.dims[axis])?, inner?.max(1))
         }
         None => (1, 1),
     };

@@ -415,6 +415,10 @@ fn integers_become_the_floats_that_they_stand_for() {
         (dequantise(&["q", "s"]), [raw("q", &[3], DataType::Int8, &[1, 2]), scale()]),
         (dequantise(&["q", "s"]), [floats("q", &[1], &[1.0]), scale()]),
         (dequantise(&["q"]), [two(), scale()]),
+        (
+            dequantise(&["q", "s"]),
+            [raw("q", &[0, 0, 1 << 40, 1 << 40], DataType::Int8, &[]), scale()],
+        ),
     ] {
         let mut model = network(image(&[1, 3, -1, -1]), &[node], &tensors);
         model.graph.as_mut().unwrap().value_info.clear();
