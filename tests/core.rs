@@ -5,7 +5,7 @@
 use gstretinaface::{
     geometry::Rect,
     orientation::Orientation,
-    preprocess::InputSizes,
+    preprocess::{InputSizes, ScaleMethod},
     retinaface::{
         decode::{Candidate, Place},
         nms,
@@ -92,7 +92,7 @@ proptest! {
         width in 1u32..8192, height in 1u32..8192, scale in 0.05f64..4.0, max in 0u32..2000,
     ) {
         let placement =
-            InputSizes::ANY.place((width, height), Orientation::Identity, scale, max);
+            InputSizes::ANY.place((width, height), Orientation::Identity, scale, max, ScaleMethod::Bilinear);
         let (w, h) = placement.input;
         prop_assert!(w >= 1 && h >= 1);
         prop_assert!(max == 0 || w.max(h) <= max.max(1));

@@ -478,6 +478,14 @@ fn networks_of_fixed_size_take_any_frame() {
             }
         }
     }
+    // Smaller looks are smaller pictures in the same input; tiles are as large as it.
+    for (size, properties) in [((640, 640), "pyramid=true"), ((320, 320), "tiles=auto")] {
+        let network = Changed::of_size(Some(size.0), Some(size.1));
+        let expected = find(&upright, "max-size=0");
+        let found = find(&upright, &format!("{} {properties}", network.property()));
+        assert_eq!((found.len(), expected.len()), (1, 1), "{properties}");
+        assert!(found[0].bounds.iou(&expected[0].bounds) > 0.85, "{properties}: {found:?}");
+    }
     // Another orientation and several frames in flight, in an input that is not filled.
     let network = Changed::of_size(Some(640), Some(640));
     let stored = stored(&find(&upright, scaled), Orientation::Rotate270);
