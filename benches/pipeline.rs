@@ -23,7 +23,7 @@ use gstretinaface::{
     inference::{Config, Loader, OrtEngine},
     model::{InputSpec, Known, Model},
     orientation::Orientation,
-    preprocess::InputSizes,
+    preprocess::{InputSizes, ScaleMethod},
     retinaface::detector::Engine,
 };
 use serde_json::json;
@@ -158,7 +158,9 @@ fn main() {
         return;
     }
     for scale in SCALES {
-        let input = InputSizes::ANY.place(clip.size, Orientation::Identity, scale, 0).input;
+        let input = InputSizes::ANY
+            .place(clip.size, Orientation::Identity, scale, 0, ScaleMethod::Bilinear)
+            .input;
         for (name, strides) in STRIDES {
             let one = bare(&model, input, strides, 1, clip.time / 2);
             line(

@@ -33,9 +33,9 @@ fn preprocess(criterion: &mut Criterion) {
     let normalisation = Normalisation { mean: [104.0, 117.0, 123.0], ..Normalisation::NONE };
     gst::init().expect("GStreamer");
     for (size, scale, orientation) in CASES {
-        let placement = InputSizes::ANY.place(size, orientation, scale, 640);
-        let target = placement.input;
         for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
+            let placement = InputSizes::ANY.place(size, orientation, scale, 640, method);
+            let target = placement.input;
             let name = format!(
                 "{}x{} to {}x{}, {method:?}, {orientation:?}",
                 size.0, size.1, target.0, target.1

@@ -111,7 +111,10 @@ fn load(bytes: &[u8], spec: &InputSpec, lanes: usize) {
     if let Ok(model) = Model::parse(bytes) {
         let strides = model.strides();
         let spec = InputSpec { strides: strides.clone(), ..spec.clone() };
-        let size = model.sizes().place(spec.size, Orientation::Identity, 1.0, 0).input;
+        let size = model
+            .sizes()
+            .place(spec.size, Orientation::Identity, 1.0, 0, ScaleMethod::Bilinear)
+            .input;
         let heads = model.heads(size.0, size.1, &strides);
         for output in 0..model.output_names().len() {
             heads.output_len(output);
