@@ -16,7 +16,7 @@ use gstretinaface::{
     face::Face,
     meta,
     model::{InputSpec, Model},
-    onnx::messages::{ModelProto, NodeProto},
+    onnx::messages::{AttributeProto, ModelProto, NodeProto},
 };
 use prost::Message;
 
@@ -239,16 +239,18 @@ fn eight_bits() {
     }
 }
 
-/// A network whose boxes are computed behind the last convolutions, in a way that is not followed.
+/// A network whose boxes are rearranged behind the last convolutions in a way that is not followed: twice
+/// the other way round.
 fn not_followed(picture: &Picture) -> Vec<u8> {
     let file = Export::default().file(picture);
     let mut model = ModelProto::decode(file.as_slice()).expect("an ONNX file");
     let graph = model.graph.as_mut().expect("a graph");
     let boxes = graph.node.iter_mut().find(|node| node.output[0] == "loc").expect("boxes");
     boxes.output[0] = "boxes".into();
-    for (input, output) in [("boxes", "negative"), ("negative", "loc")] {
+    for (input, output) in [("boxes", "turned"), ("turned", "loc")] {
         graph.node.push(NodeProto {
-            op_type: Some("Neg".into()),
+            op_type: Some("Transpose".into()),
+            attribute: vec![AttributeProto::new_ints("perm", &[0, 2, 1])],
             input: vec![input.into()],
             output: vec![output.into()],
             ..NodeProto::default()
