@@ -354,7 +354,9 @@ fn identity_network(channels: u8) -> Vec<u8> {
 #[test]
 fn a_network_of_another_kind_is_an_error() {
     let path = std::env::temp_dir().join(format!("retinaface-other-{}.onnx", std::process::id()));
-    for (channels, expected) in [(3, "not a RetinaFace"), (1, "[1, 3, height, width]")] {
+    for (channels, expected) in
+        [(3, "a network that gives 3 maps of the picture"), (1, "[1, 3, height, width]")]
+    {
         fs::write(&path, identity_network(channels)).expect("a file");
         let model = format!("model-file={}", path.display());
         let message = error(&model, "video/x-raw,width=64,height=64");
