@@ -8,7 +8,11 @@ use super::level::{Cell, Level};
 use crate::{
     face::Landmarks,
     geometry::{Point, Rect},
-    onnx::{graph::Graph, messages::GraphProto},
+    onnx::{
+        graph::Graph,
+        messages::{GraphProto, ValueInfoProto},
+        shapes::Shapes,
+    },
     preprocess::Normalisation,
 };
 
@@ -149,12 +153,29 @@ impl<'a> Network<'a> {
         Self { proto, graph, input, size, strides }
     }
 
+    /// Width and height of the input: a typical one where a side is open.
+    pub fn typical_size(&self) -> (u32, u32) {
+        self.size.unwrap_or((640, 640))
+    }
+
+    /// What is known of shapes at [`Self::typical_size`].
+    pub fn shapes(&self) -> Shapes<'_> {
+        let (width, height) = self.typical_size();
+        Shapes::new(&self.graph, self.input, vec![1, 3, height as usize, width as usize])
+    }
+
     /// Input pixels between neighbours in the output of a node, where they are known and the same
     /// across and down.
     pub fn stride(&self, node: usize) -> Option<u32> {
         let (across, down) = *self.strides.get(self.graph.nodes[node].output.first()?.as_str())?;
         u32::try_from(across).ok().filter(|_| across == down)
     }
+}
+
+/// The size of a dimension of an output, where its file says it.
+pub fn declared(output: &ValueInfoProto, axis: usize) -> Option<usize> {
+    let (_, dimensions) = output.tensor()?;
+    usize::try_from(dimensions.get(axis)?.size()?).ok()
 }
 
 /// Why a network of a family that is known cannot be used.

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     face::Landmarks,
     geometry::{Point, Rect},
-    onnx::{graph::Graph, messages::ValueInfoProto, shapes::Shapes},
+    onnx::{graph::Graph, messages::ValueInfoProto},
     preprocess::{ChannelOrder, Normalisation},
 };
 
@@ -45,9 +45,9 @@ impl InsightFace {
     /// the larger first.
     fn anchor(&self, cell: &Cell) -> (Point, f32) {
         let small = (cell.stride * cell.stride) as f32 / 4.0;
-        let centre = |position: usize| position as f32 * cell.stride as f32 + self.centre;
+        let corner = cell.corner();
         let side = small * ANCHORS.saturating_sub(cell.anchor) as f32;
-        (Point { x: centre(cell.x), y: centre(cell.y) }, side)
+        (Point { x: corner.x + self.centre, y: corner.y + self.centre }, side)
     }
 }
 
@@ -61,7 +61,8 @@ impl Family for InsightFace {
     }
 
     fn expects(&self) -> &'static str {
-        "for strides of 8, 16 and 32, or some of them, outputs [1, 4, rows, columns], [1, 8, rows, columns] and perhaps [1, 20, rows, columns] for scores, boxes and landmarks"
+        "for strides of 8, 16 and 32, or some of them, outputs [1, 4, rows, columns], \
+         [1, 8, rows, columns] and perhaps [1, 20, rows, columns] for scores, boxes and landmarks"
     }
 
     /// By the structure behind the outputs; by their published names, or by their shapes and order,
@@ -98,19 +99,13 @@ impl Family for InsightFace {
         grid: (usize, usize),
         _others: Others,
     ) -> Level {
-        let plane = grid.0 * grid.1;
-        let view = |output, values| View {
-            output,
-            offset: 0,
-            cell: 1,
-            anchor: values * plane,
-            channel: plane,
-        };
+        let view = |output, values| View::planes(output, 0, values, grid);
         Level {
             stride: level.stride,
             grid,
             anchors: ANCHORS,
-            score: View { offset: ANCHORS * plane, ..view(level.scores, 1) },
+            // Behind the backgrounds.
+            score: View::planes(level.scores, ANCHORS, 1, grid),
             objectness: None,
             boxes: view(level.boxes, BOX_VALUES),
             landmarks: level.landmarks.map(|output| view(output, LANDMARK_VALUES)),
@@ -187,9 +182,8 @@ fn stride_after(name: &str, text: &str) -> Option<u32> {
 
 /// Scores, boxes and perhaps landmarks of each level, one level after the other.
 fn by_shapes(network: &Network) -> Option<Levels> {
-    let (width, height) = network.size.unwrap_or((640, 640));
-    let shape = vec![1, 3, height as usize, width as usize];
-    let shapes = Shapes::new(&network.graph, network.input, shape);
+    let (width, height) = network.typical_size();
+    let shapes = network.shapes();
     let names: Vec<_> = network.proto.output.iter().map(ValueInfoProto::name).collect();
     let has = |name: &str, values: usize, grid: (usize, usize)| {
         let wanted = [1, ANCHORS * values, grid.1, grid.0];

@@ -5,6 +5,8 @@
 //! Face networks arrange the same numbers in several ways: one tensor for all levels or one a
 //! level, channels last or first. [`Level`] describes any of them, so that one decoder reads all.
 
+use crate::geometry::Point;
+
 /// Values of each anchor's box and landmarks.
 pub const BOX_VALUES: usize = 4;
 pub const LANDMARK_VALUES: usize = 10;
@@ -22,6 +24,12 @@ pub struct View {
 }
 
 impl View {
+    /// Values in an output `[1, anchors, values]`, with `before` anchors of other levels in front: those of an
+    /// anchor side by side, the `anchors` of a cell one after the other.
+    pub fn side_by_side(output: usize, values: usize, anchors: usize, before: usize) -> Self {
+        Self { output, offset: before * values, cell: anchors * values, anchor: values, channel: 1 }
+    }
+
     /// Values in an output `[1, channels, rows, columns]` of a level of `grid` (columns, rows) cells, from
     /// this channel on: those of one anchor after those of the other.
     pub fn planes(output: usize, channel: usize, values: usize, grid: (usize, usize)) -> Self {
@@ -59,6 +67,14 @@ pub struct Cell {
     pub y: usize,
     /// Which of the cell's anchors, from 0.
     pub anchor: usize,
+}
+
+impl Cell {
+    /// Its upper left corner, in network input pixels.
+    pub fn corner(&self) -> Point {
+        let at = |position: usize| position as f32 * self.stride as f32;
+        Point { x: at(self.x), y: at(self.y) }
+    }
 }
 
 /// One level of the feature pyramid.

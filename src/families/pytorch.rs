@@ -6,7 +6,7 @@
 use super::{
     family::{
         Activation, Family, HeadConvolutions, MAX_LEVELS, Network, Order, Others, Recognised,
-        RecognisedLevel, Scores, Unusable, distinct, points,
+        RecognisedLevel, Scores, Unusable, declared, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
     trace::{Branch, Way, branch, softmax_axis},
@@ -14,7 +14,7 @@ use super::{
 use crate::{
     face::Landmarks,
     geometry::{Point, Rect},
-    onnx::{messages::ValueInfoProto, shapes::Shapes},
+    onnx::messages::ValueInfoProto,
     preprocess::Normalisation,
 };
 
@@ -61,10 +61,10 @@ impl PyTorch {
 
     /// The centre and side of an anchor, a "prior" of layers/functions/prior_box.py.
     fn anchor(&self, cell: &Cell) -> (Point, f32) {
-        let centre = |position: usize| (position as f32 + 0.5) * cell.stride as f32;
+        let (corner, half) = (cell.corner(), cell.stride as f32 / 2.0);
         // No level of another stride or with more anchors is recognised.
         let side = self.sides(cell.stride).get(cell.anchor).copied().unwrap_or(f32::NAN);
-        (Point { x: centre(cell.x), y: centre(cell.y) }, side)
+        (Point { x: corner.x + half, y: corner.y + half }, side)
     }
 
     /// Whether all of these levels are among its own.
@@ -91,7 +91,8 @@ impl Family for PyTorch {
     }
 
     fn expects(&self) -> &'static str {
-        "outputs [1, anchors, 4], [1, anchors, 2 or 1] and [1, anchors, 10] for boxes, scores and landmarks of all levels"
+        "outputs [1, anchors, 4], [1, anchors, 2 or 1] and [1, anchors, 10] for boxes, scores and \
+         landmarks of all levels"
     }
 
     /// By the structure behind the outputs, whatever their names; by the outputs' shapes and names
@@ -115,13 +116,8 @@ impl Family for PyTorch {
         grid: (usize, usize),
         others: Others,
     ) -> Level {
-        let view = |output, values| View {
-            output,
-            offset: others.before * values,
-            cell: level.anchors * values,
-            anchor: values,
-            channel: 1,
-        };
+        let view =
+            |output, values| View::side_by_side(output, values, level.anchors, others.before);
         let score = match scores {
             Scores::Logits => view(level.scores, 1),
             // Background first, then face.
@@ -332,22 +328,18 @@ fn other_anchors(levels: &[RecognisedLevel]) -> Unusable {
 /// For networks that were changed so much that their structure is not recognised. All three outputs
 /// are asked for, and the right number of anchors: other detectors have boxes and scores as well.
 fn by_shapes(network: &Network) -> Result<Option<Recognised>, Unusable> {
-    // What an input of open size is tried with.
-    const TYPICAL: (u32, u32) = (640, 640);
-    let (width, height) = network.size.unwrap_or(TYPICAL);
-    let shapes =
-        Shapes::new(&network.graph, network.input, vec![1, 3, height as usize, width as usize]);
+    let shapes = network.shapes();
     let count = |output: &ValueInfoProto| {
         let shape = shapes.shape(output.name())?;
         shape.len().checked_sub(2).map(|axis| shape[axis])
     };
     for family in LAYOUTS {
-        let anchors = family.count((width, height));
+        let anchors = family.count(network.typical_size());
         let fits = |output: &ValueInfoProto| match network.size {
             // What the file declares counts as well.
-            Some(_) => {
-                count(output).or_else(|| declared(output)).is_none_or(|found| found == anchors)
-            }
+            Some(_) => count(output)
+                .or_else(|| declared_count(output))
+                .is_none_or(|found| found == anchors),
             // Where nothing is known, what the published networks have.
             None => {
                 count(output).map_or(std::ptr::eq(family, &RETINAFACE), |found| found == anchors)
@@ -395,10 +387,9 @@ fn by_shapes(network: &Network) -> Result<Option<Recognised>, Unusable> {
 }
 
 /// The second to last size of an output, where its file says it.
-fn declared(output: &ValueInfoProto) -> Option<usize> {
+fn declared_count(output: &ValueInfoProto) -> Option<usize> {
     let (_, dimensions) = output.tensor()?;
-    let axis = dimensions.len().checked_sub(2)?;
-    usize::try_from(dimensions[axis].size()?).ok()
+    declared(output, dimensions.len().checked_sub(2)?)
 }
 
 /// The only output of shape `[1, anchors, values]` or `[anchors, values]`. An open number of values

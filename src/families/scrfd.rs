@@ -5,15 +5,13 @@
 //! distances of the sides and of the key points from the cell's corner, in units of its stride.
 
 use super::{
-    family::{
-        Activation, Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points,
-    },
+    family::{Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points},
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
-    trace::{Kinds, LevelOutput, levels_of_outputs, only},
+    trace::{Kinds, LevelOutput, only, with_logits},
 };
 use crate::{
     face::Landmarks,
-    geometry::{Point, Rect},
+    geometry::Rect,
     preprocess::{ChannelOrder, Normalisation},
 };
 
@@ -27,12 +25,6 @@ const LAYOUTS: [(&[u32], usize); 2] = [(&[8, 16, 32], 2), (&[8, 16, 32, 64, 128]
 const MEAN: f32 = 127.5;
 const SCALE: f32 = 1.0 / 128.0;
 
-/// `anchor_centers` of scrfd.py: both anchors of a cell are at its corner.
-fn corner(cell: &Cell) -> Point {
-    let at = |position: usize| position as f32 * cell.stride as f32;
-    Point { x: at(cell.x), y: at(cell.y) }
-}
-
 impl Family for Scrfd {
     fn name(&self) -> &'static str {
         "SCRFD"
@@ -43,7 +35,8 @@ impl Family for Scrfd {
     }
 
     fn expects(&self) -> &'static str {
-        "for each of the strides 8, 16 and 32 outputs [anchors, 1], [anchors, 4] and perhaps [anchors, 10] for scores, distances and key points of two anchors a cell"
+        "for each of the strides 8, 16 and 32 outputs [anchors, 1], [anchors, 4] and perhaps \
+         [anchors, 10] for scores, distances and key points of two anchors a cell"
     }
 
     /// By the structure behind the outputs, whatever their names and order.
@@ -73,13 +66,7 @@ impl Family for Scrfd {
         grid: (usize, usize),
         _others: Others,
     ) -> Level {
-        let view = |output, values| View {
-            output,
-            offset: 0,
-            cell: level.anchors * values,
-            anchor: values,
-            channel: 1,
-        };
+        let view = |output, values| View::side_by_side(output, values, level.anchors, 0);
         Level {
             stride: level.stride,
             grid,
@@ -92,9 +79,9 @@ impl Family for Scrfd {
         }
     }
 
-    /// `distance2bbox` of scrfd.py.
+    /// `anchor_centers` and `distance2bbox` of scrfd.py: both anchors of a cell are at its corner.
     fn bounds(&self, cell: &Cell, [left, top, right, bottom]: [f32; 4]) -> Rect {
-        let (corner, stride) = (corner(cell), cell.stride as f32);
+        let (corner, stride) = (cell.corner(), cell.stride as f32);
         Rect {
             x_min: corner.x - left * stride,
             y_min: corner.y - top * stride,
@@ -105,47 +92,34 @@ impl Family for Scrfd {
 
     /// `distance2kps` of scrfd.py.
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks {
-        points(corner(cell), cell.stride as f32, values)
+        points(cell.corner(), cell.stride as f32, values)
     }
 }
 
 fn by_structure(network: &Network) -> Option<Recognised> {
-    let with = |activation: Option<Activation>| {
-        LAYOUTS.into_iter().find_map(|(strides, anchors)| {
-            let classify = |outputs: &[LevelOutput]| {
-                let of = |activation, values| {
-                    only(outputs, |branch| {
-                        branch.channels_last
-                            && branch.activation == activation
-                            && branch.channels == anchors * values
-                    })
-                };
-                Some(Kinds {
-                    anchors,
-                    scores: of(activation, 1)?,
-                    objectness: None,
-                    boxes: of(None, BOX_VALUES)?,
-                    landmarks: of(None, LANDMARK_VALUES),
-                })
+    LAYOUTS.into_iter().find_map(|(strides, anchors)| {
+        let classify = |outputs: &[LevelOutput], activation| {
+            let of = |values, activation| {
+                only(outputs, |branch| branch.gives(anchors * values, activation))
             };
-            let (outputs, levels) = levels_of_outputs(network, &[], classify)?;
-            levels.iter().map(|level| level.stride).eq(strides.iter().copied()).then_some(
-                Recognised {
-                    family: &Scrfd,
-                    outputs,
-                    scores: Scores::Logits,
-                    missing: activation.is_none().then_some(Activation::Sigmoid),
-                    levels,
-                },
-            )
-        })
-    };
-    with(Some(Activation::Sigmoid)).or_else(|| with(None))
+            Some(Kinds {
+                anchors,
+                scores: of(1, activation)?,
+                objectness: None,
+                boxes: of(BOX_VALUES, None)?,
+                landmarks: of(LANDMARK_VALUES, None),
+            })
+        };
+        let found = with_logits(network, &Scrfd, classify)?;
+        let same = found.levels.iter().map(|level| level.stride).eq(strides.iter().copied());
+        same.then_some(found)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::geometry::Point;
 
     fn cell(stride: u32, x: usize, y: usize) -> Cell {
         Cell { stride, x, y, anchor: 1 }

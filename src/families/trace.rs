@@ -4,7 +4,9 @@
 
 use std::collections::HashSet;
 
-use super::family::{Activation, HeadConvolutions, MAX_LEVELS, Network, RecognisedLevel};
+use super::family::{
+    Activation, Family, HeadConvolutions, MAX_LEVELS, Network, Recognised, RecognisedLevel, Scores,
+};
 use crate::onnx::{
     graph::{Graph, MAX_STEPS},
     messages::{DataType, NodeProto, ValueInfoProto},
@@ -20,6 +22,13 @@ pub struct Branch {
     pub activation: Option<Activation>,
     /// Whether channels were moved last.
     pub channels_last: bool,
+}
+
+impl Branch {
+    /// Whether it has so many channels, in the last place, behind this activation.
+    pub fn gives(&self, channels: usize, activation: Option<Activation>) -> bool {
+        self.channels_last && (self.channels, self.activation) == (channels, activation)
+    }
 }
 
 /// Follows a value back over operators that only rearrange numbers, and a sigmoid or a softmax along
@@ -46,7 +55,8 @@ pub fn branch<'a>(graph: &Graph<'a>, mut value: &'a str, axes: &[i64]) -> Option
                 channels_last = true;
             }
             "Reshape" | "Flatten" | "Squeeze" | "Unsqueeze" => {}
-            "Cast" if to_float(node) => {}
+            // What other floats there were are these by now.
+            "Cast" if node.int("to") == Some(DataType::Float as i64) => {}
             "Gather" if takes_first(graph, node) => {}
             _ => return None,
         }
@@ -58,11 +68,6 @@ pub fn branch<'a>(graph: &Graph<'a>, mut value: &'a str, axes: &[i64]) -> Option
 pub fn softmax_axis(node: &NodeProto) -> i64 {
     // Before opset 13 the default was another, at which no detector's softmax makes sense.
     node.int("axis").unwrap_or(-1)
-}
-
-fn to_float(node: &NodeProto) -> bool {
-    const FLOATS: [DataType; 3] = [DataType::Float, DataType::Float16, DataType::Double];
-    node.int("to").is_some_and(|to| FLOATS.iter().any(|&float| i64::from(float as i32) == to))
 }
 
 /// Whether a `Gather` leaves out the batch.
@@ -110,9 +115,8 @@ impl Way {
                     open.extend(node.input.iter().map(String::as_str));
                     continue;
                 }
-                "Cast" | "DequantizeLinear" | "Flatten" | "Gather" | "Identity"
-                | "QuantizeLinear" | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose"
-                | "Unsqueeze" => {}
+                "Cast" | "DequantizeLinear" | "Flatten" | "Gather" | "QuantizeLinear"
+                | "Reshape" | "Slice" | "Split" | "Squeeze" | "Transpose" | "Unsqueeze" => {}
                 "Add" | "Clip" | "Div" | "Exp" | "Max" | "Min" | "Mul" | "Neg" | "Pow" | "Sub" => {
                     return Self::Computed;
                 }
@@ -124,21 +128,19 @@ impl Way {
     }
 }
 
-/// What makes probabilities anywhere on the way to the output of this name, behind convolutions.
-pub fn activations<'a>(graph: &Graph<'a>, output: &'a str) -> Vec<Activation> {
-    let (mut open, mut seen, mut found) = (vec![output], HashSet::new(), Vec::new());
+/// Whether there is a sigmoid on any way from a convolution to the output of this name.
+pub fn has_sigmoid<'a>(graph: &Graph<'a>, output: &'a str) -> bool {
+    let (mut open, mut seen) = (vec![output], HashSet::new());
     while let Some(value) = open.pop() {
         let Some(index) = graph.origin(value).filter(|&index| seen.insert(index)) else { continue };
         let node = &graph.nodes[index];
         match node.op() {
-            "Conv" => continue,
-            "Sigmoid" => found.push(Activation::Sigmoid),
-            "Softmax" => found.push(Activation::Softmax),
-            _ => {}
+            "Conv" => {}
+            "Sigmoid" => return true,
+            _ => open.extend(node.input.iter().map(String::as_str)),
         }
-        open.extend(node.input.iter().map(String::as_str));
     }
-    found
+    false
 }
 
 /// An output of one level that was followed back to its convolution.
@@ -222,4 +224,20 @@ pub fn levels_of_outputs(
         });
     }
     (!levels.is_empty() && levels.len() <= MAX_LEVELS).then_some((outputs, levels))
+}
+
+/// A network of `family` of which every output is of one level, channels last, and whose scores are
+/// logits behind a sigmoid, or raw. `classify` gets the outputs of a level and what its scores are
+/// behind.
+pub fn with_logits(
+    network: &Network,
+    family: &'static dyn Family,
+    classify: impl Fn(&[LevelOutput<'_>], Option<Activation>) -> Option<Kinds>,
+) -> Option<Recognised> {
+    [Some(Activation::Sigmoid), None].into_iter().find_map(|activation| {
+        let classify = |outputs: &[LevelOutput<'_>]| classify(outputs, activation);
+        let (outputs, levels) = levels_of_outputs(network, &[], classify)?;
+        let missing = activation.is_none().then_some(Activation::Sigmoid);
+        Some(Recognised { family, outputs, scores: Scores::Logits, missing, levels })
+    })
 }

@@ -5,14 +5,15 @@
 //! in the graph, in pixels of the input, and in one output.
 
 use super::{
-    family::{Activation, Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable},
+    family::{
+        Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, declared, points,
+    },
     level::{Cell, Level, View, cells},
-    trace::activations,
+    trace::has_sigmoid,
 };
 use crate::{
     face::Landmarks,
     geometry::{Point, Rect},
-    onnx::shapes::Shapes,
     preprocess::{ChannelOrder, Normalisation},
 };
 
@@ -137,45 +138,29 @@ impl Family for Yolo {
     }
 
     fn landmarks(&self, _cell: &Cell, values: [f32; 10]) -> Landmarks {
-        let (values, _) = values.as_chunks::<2>();
-        let mut landmarks = Landmarks::default();
-        for (landmark, &[x, y]) in landmarks.0.iter_mut().zip(values) {
-            *landmark = Point { x, y };
-        }
-        landmarks
+        points(Point::default(), 1.0, values)
     }
 }
 
 fn by_shape(network: &Network) -> Option<Recognised> {
     let [output] = &network.proto.output[..] else { return None };
-    let (width, height) = network.size.unwrap_or((640, 640));
+    let (width, height) = network.typical_size();
     let count: usize =
         STRIDES.iter().map(|&stride| cells(width, stride) * cells(height, stride)).sum();
-    let shape = vec![1, 3, height as usize, width as usize];
-    let shapes = Shapes::new(&network.graph, network.input, shape);
-    let (_, declared) = output.tensor()?;
+    let shapes = network.shapes();
     let is_size = |axis: usize, wanted: usize| match shapes.shape(output.name()) {
         Some(shape) => shape.get(axis) == Some(&wanted),
-        None => declared
-            .get(axis)
-            .and_then(|size| size.size())
-            .is_none_or(|size| usize::try_from(size) == Ok(wanted)),
-    };
-    let says = |axis: usize, wanted: usize| {
-        declared
-            .get(axis)
-            .and_then(|size| size.size())
-            .is_some_and(|size| usize::try_from(size) == Ok(wanted))
+        None => declared(output, axis).is_none_or(|size| size == wanted),
     };
     let family = LAYOUTS.into_iter().find(|family| {
         let (values, anchors) = if family.values_last { (2, 1) } else { (1, 2) };
         // Of the number of values the file has to be sure.
-        declared.len() == 3
-            && says(values, family.values)
+        output.tensor().is_some_and(|(_, dimensions)| dimensions.len() == 3)
+            && declared(output, values) == Some(family.values)
             && is_size(anchors, family.anchors * count)
     })?;
     // Scores are probabilities already; otherwise the output is another.
-    activations(&network.graph, output.name()).contains(&Activation::Sigmoid).then_some(())?;
+    has_sigmoid(&network.graph, output.name()).then_some(())?;
     let level = |&stride: &u32| RecognisedLevel {
         stride,
         anchors: family.anchors,

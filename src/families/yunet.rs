@@ -5,11 +5,9 @@
 //! and key points, in units of its stride.
 
 use super::{
-    family::{
-        Activation, Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points,
-    },
+    family::{Family, Network, Others, Recognised, RecognisedLevel, Scores, Unusable, points},
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View},
-    trace::{Branch, Kinds, LevelOutput, levels_of_outputs, only},
+    trace::{Kinds, only, with_logits},
 };
 use crate::{
     face::Landmarks,
@@ -19,12 +17,6 @@ use crate::{
 
 #[derive(Clone, Copy, Debug)]
 pub struct YuNet;
-
-/// The cell's corner, which offsets are from.
-fn corner(cell: &Cell) -> Point {
-    let at = |position: usize| position as f32 * cell.stride as f32;
-    Point { x: at(cell.x), y: at(cell.y) }
-}
 
 impl Family for YuNet {
     fn name(&self) -> &'static str {
@@ -36,7 +28,8 @@ impl Family for YuNet {
     }
 
     fn expects(&self) -> &'static str {
-        "for each of the strides 8, 16 and 32 outputs [1, cells, 1] twice, [1, cells, 4] and [1, cells, 10] for classes, objectness, boxes and landmarks"
+        "for each of the strides 8, 16 and 32 outputs [1, cells, 1] twice, [1, cells, 4] and \
+         [1, cells, 10] for classes, objectness, boxes and landmarks"
     }
 
     /// By the structure behind the outputs, whatever their names and order.
@@ -77,8 +70,7 @@ impl Family for YuNet {
         grid: (usize, usize),
         _others: Others,
     ) -> Level {
-        let view =
-            |output, values| View { output, offset: 0, cell: values, anchor: values, channel: 1 };
+        let view = |output, values| View::side_by_side(output, values, 1, 0);
         Level {
             stride: level.stride,
             grid,
@@ -91,48 +83,32 @@ impl Family for YuNet {
         }
     }
 
-    /// `postProcess` of face_detect.cpp.
+    /// `postProcess` of face_detect.cpp: offsets from the cell's corner.
     fn bounds(&self, cell: &Cell, [dx, dy, dw, dh]: [f32; 4]) -> Rect {
-        let (corner, stride) = (corner(cell), cell.stride as f32);
+        let (corner, stride) = (cell.corner(), cell.stride as f32);
         let centre = Point { x: corner.x + dx * stride, y: corner.y + dy * stride };
         Rect::around(centre, dw.exp() * stride / 2.0, dh.exp() * stride / 2.0)
     }
 
     /// `postProcess` of face_detect.cpp.
     fn landmarks(&self, cell: &Cell, values: [f32; 10]) -> Landmarks {
-        points(corner(cell), cell.stride as f32, values)
+        points(cell.corner(), cell.stride as f32, values)
     }
 }
 
 fn by_structure(network: &Network) -> Option<Recognised> {
-    let with = |activation: Option<Activation>| {
-        let classify = |outputs: &[LevelOutput]| {
-            let is = |branch: &Branch, activation, channels| {
-                branch.channels_last
-                    && branch.activation == activation
-                    && branch.channels == channels
-            };
-            // Class and objectness: which is which does not matter, as they are multiplied.
-            let mut scores =
-                (0..outputs.len()).filter(|&index| is(&outputs[index].branch, activation, 1));
-            Some(Kinds {
-                anchors: 1,
-                scores: scores.next()?,
-                objectness: Some(scores.next()?),
-                boxes: only(outputs, |branch| is(branch, None, BOX_VALUES))?,
-                landmarks: only(outputs, |branch| is(branch, None, LANDMARK_VALUES)),
-            })
-        };
-        let (outputs, levels) = levels_of_outputs(network, &[], classify)?;
-        Some(Recognised {
-            family: &YuNet,
-            outputs,
-            scores: Scores::Logits,
-            missing: activation.is_none().then_some(Activation::Sigmoid),
-            levels,
+    with_logits(network, &YuNet, |outputs, activation| {
+        // Class and objectness: which is which does not matter, as they are multiplied.
+        let mut scores =
+            (0..outputs.len()).filter(|&index| outputs[index].branch.gives(1, activation));
+        Some(Kinds {
+            anchors: 1,
+            scores: scores.next()?,
+            objectness: Some(scores.next()?),
+            boxes: only(outputs, |branch| branch.gives(BOX_VALUES, None))?,
+            landmarks: only(outputs, |branch| branch.gives(LANDMARK_VALUES, None)),
         })
-    };
-    with(Some(Activation::Sigmoid)).or_else(|| with(None))
+    })
 }
 
 #[cfg(test)]
