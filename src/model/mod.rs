@@ -420,13 +420,13 @@ fn activate(graph: &mut GraphProto, recognised: &mut Recognised, activation: Act
     scores.dedup();
     for index in scores {
         let raw = recognised.outputs[index].clone();
+        let name = graph.unique_name(&format!("{raw}.probability"));
         let Some(output) = graph.output.iter_mut().find(|output| output.name() == raw) else {
             continue;
         };
         let rank = output.tensor().map(|(_, dimensions)| dimensions.len());
         // Before opset 11, axes were not counted from the end.
         let last = rank.and_then(|rank| i64::try_from(rank).ok()).map_or(-1, |rank| rank - 1);
-        let name = format!("{raw}.probability");
         output.name = Some(name.clone());
         let (op, attribute) = match activation {
             Activation::Softmax => ("Softmax", vec![AttributeProto::new_int("axis", last)]),

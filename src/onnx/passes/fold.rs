@@ -30,10 +30,8 @@ pub fn fold_factors(proto: &mut GraphProto) -> bool {
             weights.iter().map(|name| scale(graph.constant(name)?, factor)).collect();
         let Some(scaled) = scaled else { continue };
         let output = graph.nodes[convolution].output[0].clone();
-        for (index, mut tensor) in scaled.into_iter().enumerate() {
-            let name = format!("{output}.scaled{index}");
-            tensor.name = Some(name.clone());
-            proto.initializer.push(tensor);
+        for (index, tensor) in scaled.into_iter().enumerate() {
+            let name = proto.add_tensor(&format!("{output}.scaled{index}"), tensor);
             proto.node[convolution].input[1 + index] = name;
         }
         let node = &mut proto.node[multiplication];
