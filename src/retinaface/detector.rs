@@ -137,7 +137,9 @@ impl Detector {
         item: usize,
         method: ScaleMethod,
     ) {
-        self.fill(frame, placement, engine, item, method, 0);
+        let size = (frame.window().width, frame.window().height);
+        let look = Look::only(size, *placement);
+        self.preprocess_look(frame, (0, &look), engine, item, method);
     }
 
     /// Writes what `look`, the frame's look number `index`, sees of `frame` to the input, as number
@@ -151,19 +153,8 @@ impl Detector {
         method: ScaleMethod,
     ) {
         let size = (frame.window().width, frame.window().height);
-        let part = frame.part(&look.stored_window(size));
-        self.fill(&part, &look.placement, engine, item, method, index);
-    }
-
-    fn fill(
-        &mut self,
-        frame: &Frame,
-        placement: &Placement,
-        engine: &mut dyn Engine,
-        item: usize,
-        method: ScaleMethod,
-        index: usize,
-    ) {
+        let frame = &frame.part(&look.stored_window(size));
+        let placement = &look.placement;
         match engine.input(item) {
             Input::Planes(normalisation, planes) => {
                 self.preprocessor(index, frame, placement, method, normalisation)

@@ -218,6 +218,15 @@ impl ExecutionProvider {
     }
 }
 
+impl From<ScaleMethod> for preprocess::ScaleMethod {
+    fn from(method: ScaleMethod) -> Self {
+        match method {
+            ScaleMethod::Nearest => Self::Nearest,
+            ScaleMethod::Bilinear => Self::Bilinear,
+        }
+    }
+}
+
 impl From<inference::Provider> for ExecutionProvider {
     fn from(provider: inference::Provider) -> Self {
         match provider {
@@ -342,16 +351,13 @@ impl Default for LiveSettings {
 impl LiveSettings {
     pub fn scales(&self) -> Scales {
         let Self { scale, max_size, pyramid, tiles, .. } = *self;
-        let method = self.parameters().scale_method;
+        let method = self.scale_method.into();
         Scales { scale, max_size, method, pyramid, tiles: tiles == Tiles::Auto }
     }
 
     pub fn parameters(&self) -> Parameters {
         Parameters {
-            scale_method: match self.scale_method {
-                ScaleMethod::Nearest => preprocess::ScaleMethod::Nearest,
-                ScaleMethod::Bilinear => preprocess::ScaleMethod::Bilinear,
-            },
+            scale_method: self.scale_method.into(),
             score_threshold: self.score_threshold as f32,
             iou_threshold: self.iou_threshold as f32,
             max_detections: self.max_detections as usize,

@@ -124,7 +124,7 @@ impl InputKey {
         settings: &LiveSettings,
     ) -> Self {
         let form = if provider.capabilities().takes_pixels {
-            let method = settings.parameters().scale_method;
+            let method = settings.scale_method.into();
             let window = look.stored_window(view.size);
             let source = (window.width, window.height);
             Form::Pixels(Pixels::least(layout, source, &look.placement, method))
@@ -339,7 +339,7 @@ fn detect_batch(
         let job = &mut jobs[glance.job];
         let (Some(buffer), Some(format)) = (&job.buffer, &job.format) else { continue };
         let Ok(timings) = &mut job.result else { continue };
-        let method = job.settings.parameters().scale_method;
+        let method = job.settings.scale_method.into();
         let look = (glance.index, &glance.look);
         let start = Instant::now();
         let filled = meta::with_frame(buffer, &format.info, format.layout, |frame| {
