@@ -9,7 +9,8 @@
 
 mod common;
 
-use gstretinaface::{face::Face, meta, onnx::messages::*};
+use common::graph::{Build, value};
+use gstretinaface::face::Face;
 use prost::Message;
 
 const SIZE: usize = 64;
@@ -36,50 +37,7 @@ fn landmarks(factor: f32) -> Vec<Row> {
     [0, 1, 2].map(channel).into_iter().chain([always(0.0); 7]).collect()
 }
 
-#[derive(Default)]
-struct Build {
-    graph: GraphProto,
-}
-
 impl Build {
-    fn node(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
-        let output = format!("{op}{}", self.graph.node.len());
-        let attribute = attributes.iter().map(|(name, values)| match values {
-            [value] => AttributeProto::new_int(name, *value),
-            values => AttributeProto::new_ints(name, values),
-        });
-        self.graph.node.push(NodeProto {
-            op_type: Some(op.into()),
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![output.clone()],
-            attribute: attribute.collect(),
-            ..NodeProto::default()
-        });
-        output
-    }
-
-    fn tensor(&mut self, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> String {
-        let name = format!("tensor{}", self.graph.initializer.len());
-        self.graph.initializer.push(TensorProto {
-            name: Some(name.clone()),
-            dims: dims.into(),
-            data_type: Some(data_type as i32),
-            raw_data: Some(raw.into()),
-            ..TensorProto::default()
-        });
-        name
-    }
-
-    fn floats(&mut self, dims: &[i64], values: &[f32]) -> String {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensor(dims, DataType::Float, raw)
-    }
-
-    fn integers(&mut self, values: &[i64]) -> String {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        self.tensor(&[values.len() as i64], DataType::Int64, raw)
-    }
-
     /// The pixels at the corners of cells.
     fn features(&mut self, input: &str, stride: i64) -> String {
         let weights = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0];
@@ -103,54 +61,20 @@ impl Build {
     }
 
     fn output(&mut self, name: &str, rank: usize) {
-        self.graph.output.push(value(name, &vec![None; rank]));
+        self.outputs.push(value(name, &vec![None; rank]));
     }
 
-    fn file(mut self) -> Vec<u8> {
-        self.graph.name = Some("network".into());
-        self.graph.input = vec![value("image", &[Some(1), Some(3), None, None])];
-        let opset = OperatorSetIdProto { domain: None, version: Some(13) };
-        ModelProto {
-            ir_version: Some(8),
-            graph: Some(self.graph),
-            opset_import: vec![opset],
-            ..ModelProto::default()
-        }
-        .encode_to_vec()
-    }
-}
-
-fn value(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
-    let dimension =
-        |size: &Option<i64>| Dimension { value: size.map(DimensionValue::Value), denotation: None };
-    let tensor = TensorType {
-        elem_type: Some(DataType::Float as i32),
-        shape: Some(TensorShapeProto { dim: sizes.iter().map(dimension).collect() }),
-    };
-    ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None }),
-        ..ValueInfoProto::default()
+    fn file(self) -> Vec<u8> {
+        self.finish(value("image", &[Some(1), Some(3), None, None]), 13).encode_to_vec()
     }
 }
 
 /// The only face that the element finds in the frame.
 fn face(network: &[u8], properties: &str) -> Face {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name);
     let mut frame = vec![0; SIZE * SIZE * 3];
     frame[3 * (PIXEL.1 * SIZE + PIXEL.0)..][..3].copy_from_slice(&BGR);
-    std::fs::write(at("network.onnx"), network).expect("a file");
-    std::fs::write(at("frame"), &frame).expect("a file");
-    let samples = common::run(&format!(
-        "filesrc location=\"{}\" blocksize={} ! video/x-raw,format=BGR,width={SIZE},height={SIZE},\
-         framerate=1/1 ! retinafacedetect model-file=\"{}\" {properties} ! appsink name=sink",
-        at("frame").display(),
-        frame.len(),
-        at("network.onnx").display(),
-    ))
-    .expect("it runs");
-    let faces = meta::faces(samples[0].buffer().expect("a buffer"));
+    let faces = common::faces_in_frames(network, &[&frame], (SIZE, SIZE), properties);
+    let faces = faces.expect("it runs").remove(0);
     let [face] = faces[..] else { panic!("not one face, but {faces:?}") };
     face
 }
@@ -442,7 +366,7 @@ fn yolo() {
         let parts: Vec<_> = parts.iter().map(String::as_str).collect();
         let output = build.node("Concat", &parts, &[("axis", &[1])]);
         let values = heads.iter().map(|rows| rows.len() as i64).sum();
-        build.graph.output.push(value(&output, &[Some(1), Some(values), None]));
+        build.outputs.push(value(&output, &[Some(1), Some(values), None]));
         let network = build.file();
         for properties in ["", "model-family=yolo"] {
             assert_face(&face(&network, properties), bounds, 0.827_588, Some(channels));

@@ -108,28 +108,31 @@ fn engine(model: &Arc<Model>, spec: &InputSpec) -> OrtEngine {
     OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
 }
 
+/// The rewritten network finds what the network as exported finds; how many faces.
+fn compare(model: &Arc<Model>, spec: &InputSpec, pictures: &[gst::Sample]) -> usize {
+    let original = loader(model).as_exported(spec, &Config::cpu(1)).expect("it loads");
+    let mut original = OrtEngine::new(Arc::new(original)).expect("it runs");
+    let mut specialised = engine(model, spec);
+    let mut compared = 0;
+    for (index, picture) in pictures.iter().enumerate() {
+        let place = format!("{}, picture {index}, {spec:?}", model.family().name());
+        let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
+        let found = faces(picture, &mut specialised, ScaleMethod::Bilinear);
+        assert_same(&found, &expected, &place);
+        compared += found.len();
+    }
+    compared
+}
+
 #[test]
 fn every_set_of_strides_at_every_size() {
     let pictures = common::pictures("every_set_of_strides_at_every_size");
     let pictures: Vec<_> = pictures.iter().map(|path| decoded(path, "BGR", None)).collect();
     let model = model();
-    let loader = loader(&model);
-
     let mut compared = 0;
     for size in SIZES {
         for strides in SETS {
-            let spec = InputSpec::new(size, strides);
-            let original = loader.as_exported(&spec, &Config::cpu(1));
-            let original = OrtEngine::new(Arc::new(original.expect("it loads")));
-            let mut original = original.expect("it runs");
-            let mut specialised = engine(&model, &spec);
-            for (index, picture) in pictures.iter().enumerate() {
-                let place = format!("picture {index}, {size:?}, strides {strides:?}");
-                let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
-                let found = faces(picture, &mut specialised, ScaleMethod::Bilinear);
-                assert_same(&found, &expected, &place);
-                compared += found.len();
-            }
+            compared += compare(&model, &InputSpec::new(size, strides), &pictures);
         }
     }
     assert!(compared > 20, "only {compared} faces");
@@ -151,7 +154,6 @@ fn other_networks_at_every_size() {
     ] {
         let model = fs::read(shared.join("models").join(name)).expect("a network");
         let model = Model::shared(&model, &Known::default()).expect("a face network");
-        let loader = loader(&model);
         let mut compared = 0;
         for (width, height) in [(33u32, 57u32), (97, 65), (640, 480), (1920, 1080)] {
             let multiple = model.sizes().multiple;
@@ -159,17 +161,7 @@ fn other_networks_at_every_size() {
             // All of them take long at large sizes.
             let sets = if width > 640 { &sets[sets.len() - 1..] } else { sets };
             for strides in sets {
-                let spec = InputSpec::new(size, strides);
-                let original = loader.as_exported(&spec, &Config::cpu(1)).expect("it loads");
-                let mut original = OrtEngine::new(Arc::new(original)).expect("it runs");
-                let mut specialised = engine(&model, &spec);
-                for (index, picture) in pictures.iter().enumerate() {
-                    let place = format!("{name}, picture {index}, {size:?}, strides {strides:?}");
-                    let expected = faces(picture, &mut original, ScaleMethod::Bilinear);
-                    let found = faces(picture, &mut specialised, ScaleMethod::Bilinear);
-                    assert_same(&found, &expected, &place);
-                    compared += found.len();
-                }
+                compared += compare(&model, &InputSpec::new(size, strides), &pictures);
             }
         }
         assert!(compared > 20, "{name}: only {compared} faces");

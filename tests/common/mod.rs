@@ -4,6 +4,8 @@
 
 #![allow(dead_code)]
 
+pub mod graph;
+
 use std::{
     env, fs,
     path::{Path, PathBuf},
@@ -81,6 +83,29 @@ pub fn faces(picture: &Path, format: &str, properties: &str) -> Vec<Face> {
     .expect("the picture decodes");
     assert_eq!(samples.len(), 1, "one picture, one frame");
     meta::faces(samples[0].buffer().expect("a buffer"))
+}
+
+/// The faces that `retinafacedetect` finds with a network, and these properties, in each of the frames: BGR, of
+/// this width and height, all of them.
+pub fn faces_in_frames(
+    network: &[u8],
+    frames: &[&[u8]],
+    (width, height): (usize, usize),
+    properties: &str,
+) -> Result<Vec<Vec<Face>>, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    fs::write(at("network.onnx"), network).expect("a file");
+    fs::write(at("frames"), frames.concat()).expect("a file");
+    let samples = run(&format!(
+        "filesrc location=\"{}\" blocksize={} ! \
+         video/x-raw,format=BGR,width={width},height={height},framerate=1/1 ! \
+         retinafacedetect model-file=\"{}\" {properties} ! appsink name=sink",
+        at("frames").display(),
+        3 * width * height,
+        at("network.onnx").display(),
+    ))?;
+    Ok(samples.iter().map(|sample| meta::faces(sample.buffer().expect("a buffer"))).collect())
 }
 
 /// A picture with a face that scripts/setup downloads, and those of [`shared`] where it is there.

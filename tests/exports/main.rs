@@ -14,7 +14,6 @@ mod runtime;
 use gst::prelude::*;
 use gstretinaface::{
     face::Face,
-    meta,
     model::{InputSpec, Model},
     onnx::messages::{AttributeProto, ModelProto, NodeProto},
 };
@@ -49,22 +48,9 @@ fn found_in_each(
     pictures: &[&Picture],
     properties: &str,
 ) -> Result<Vec<Vec<Face>>, String> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let at = |name: &str| folder.path().join(name);
-    let frames: Vec<u8> = pictures.iter().flat_map(|picture| picture.bgr.clone()).collect();
-    std::fs::write(at("network.onnx"), file).expect("a file");
-    std::fs::write(at("frames"), frames).expect("a file");
-    let samples = common::run(&format!(
-        "filesrc location=\"{}\" blocksize={} ! video/x-raw,format=BGR,width={},height={},\
-         framerate=1/1 ! retinafacedetect model-file=\"{}\" max-size=0 {properties} ! \
-         appsink name=sink",
-        at("frames").display(),
-        pictures[0].bgr.len(),
-        pictures[0].width,
-        pictures[0].height,
-        at("network.onnx").display(),
-    ))?;
-    Ok(samples.iter().map(|sample| meta::faces(sample.buffer().expect("a buffer"))).collect())
+    let frames: Vec<_> = pictures.iter().map(|picture| picture.bgr.as_slice()).collect();
+    let size = (pictures[0].width, pictures[0].height);
+    common::faces_in_frames(file, &frames, size, &format!("max-size=0 {properties}"))
 }
 
 fn numbers(face: &Face) -> Vec<f32> {

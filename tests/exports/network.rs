@@ -5,9 +5,10 @@
 use std::collections::HashMap;
 
 use gstretinaface::onnx::messages::*;
-use prost::{Message, bytes::Bytes};
+use prost::Message;
 
 use crate::{
+    common::graph::{Build, value},
     numbers::{self, quantise},
     picture::Picture,
     runtime::{self, Array},
@@ -120,7 +121,7 @@ impl Export {
     }
 
     fn model(&self, calibration: &Calibration) -> ModelProto {
-        let mut build = Build { seed: self.seed, ..Build::default() };
+        let mut build = Build::seeded(self.seed);
         let levels = build.features(self);
         let outputs = HEADS.map(|(name, values)| {
             let parts = levels.iter().zip(STRIDES).map(|(level, stride)| {
@@ -145,7 +146,8 @@ impl Export {
                 false => value(name, &[self.batch, None, Some(values)]),
             }
         });
-        build.finish(self, outputs.to_vec())
+        build.outputs = outputs.to_vec();
+        build.export(self)
     }
 
     /// The raw numbers of all heads for one picture, to calibrate by.
@@ -157,16 +159,15 @@ impl Export {
             channels_last: false,
             ..self.clone()
         };
-        let mut build = Build { seed: self.seed, ..Build::default() };
+        let mut build = Build::seeded(self.seed);
         let levels = build.features(&plain);
-        let mut outputs = Vec::new();
         for (name, values) in HEADS {
             for (level, stride) in levels.iter().zip(STRIDES) {
                 let raw = build.head(&format!("{name}{stride}"), level, values, &HashMap::new());
-                outputs.push(value(&raw, &[None; 4]));
+                build.outputs.push(value(&raw, &[None; 4]));
             }
         }
-        build.finish(&plain, outputs)
+        build.export(&plain)
     }
 }
 
@@ -213,42 +214,7 @@ fn deviation(values: &[f32]) -> f32 {
     (squares / values.len() as f32).sqrt()
 }
 
-/// A float value; sizes that are `None` are open.
-pub fn value(name: &str, sizes: &[Option<i64>]) -> ValueInfoProto {
-    let dimension = |(index, &size): (usize, &Option<i64>)| Dimension {
-        value: Some(match size {
-            Some(size) => DimensionValue::Value(size),
-            None => DimensionValue::Param(format!("{name}_{index}")),
-        }),
-        denotation: None,
-    };
-    let dim = sizes.iter().enumerate().map(dimension).collect();
-    let tensor = TensorType {
-        elem_type: Some(DataType::Float as i32),
-        shape: Some(TensorShapeProto { dim }),
-    };
-    ValueInfoProto {
-        name: Some(name.into()),
-        r#type: Some(TypeProto { value: Some(TypeValue::Tensor(tensor)), denotation: None }),
-        ..ValueInfoProto::default()
-    }
-}
-
-/// A graph being built.
-#[derive(Default)]
-pub struct Build {
-    pub nodes: Vec<NodeProto>,
-    pub tensors: Vec<TensorProto>,
-    count: usize,
-    seed: u32,
-}
-
 impl Build {
-    fn name(&mut self) -> String {
-        self.count += 1;
-        format!("v{}", self.count)
-    }
-
     /// Numbers between −1 and 1 that look random.
     fn noise(&mut self, len: i64) -> Vec<f32> {
         let mut next = || {
@@ -258,44 +224,7 @@ impl Build {
         (0..len).map(|_| next()).collect()
     }
 
-    pub fn floats(&mut self, dims: &[i64], values: &[f32]) -> String {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let name = self.name();
-        self.tensors.push(tensor(&name, dims, DataType::Float, raw));
-        name
-    }
-
-    fn integer_scalar(&mut self, value: i64) -> String {
-        let name = self.name();
-        self.tensors.push(tensor(&name, &[], DataType::Int64, value.to_le_bytes().to_vec()));
-        name
-    }
-
-    pub fn integers(&mut self, values: &[i64]) -> String {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let name = self.name();
-        self.tensors.push(tensor(&name, &[values.len() as i64], DataType::Int64, raw));
-        name
-    }
-
-    /// Attributes with one number are single, and those with more are lists. Returns the output.
-    pub fn node(&mut self, op: &str, inputs: &[&str], attributes: &[(&str, &[i64])]) -> String {
-        let output = self.name();
-        let attribute = attributes.iter().map(|(name, values)| match values {
-            [value] => AttributeProto::new_int(name, *value),
-            values => AttributeProto::new_ints(name, values),
-        });
-        self.nodes.push(NodeProto {
-            op_type: Some(op.into()),
-            input: inputs.iter().map(|&input| input.into()).collect(),
-            output: vec![output.clone()],
-            attribute: attribute.collect(),
-            ..NodeProto::default()
-        });
-        output
-    }
-
-    pub fn rename(&mut self, output: &str, name: &str) {
+    fn rename(&mut self, output: &str, name: &str) {
         for node in &mut self.nodes {
             for value in node.output.iter_mut().filter(|value| *value == output) {
                 *value = name.into();
@@ -495,37 +424,13 @@ impl Build {
         name.into()
     }
 
-    fn finish(self, export: &Export, output: Vec<ValueInfoProto>) -> ModelProto {
+    fn export(self, export: &Export) -> ModelProto {
         let Export { batch, width, height, .. } = *export;
         let mut shape = [batch, Some(3), height, width];
         if export.channels_last {
             shape[1..].rotate_left(1);
         }
-        let graph = GraphProto {
-            name: Some("network".into()),
-            node: self.nodes,
-            initializer: self.tensors,
-            input: vec![value(INPUT, &shape)],
-            output,
-            ..GraphProto::default()
-        };
-        let opset = OperatorSetIdProto { domain: None, version: Some(export.opset) };
-        ModelProto {
-            ir_version: Some(8),
-            graph: Some(graph),
-            opset_import: vec![opset],
-            ..ModelProto::default()
-        }
-    }
-}
-
-pub fn tensor(name: &str, dims: &[i64], data_type: DataType, raw: Vec<u8>) -> TensorProto {
-    TensorProto {
-        name: Some(name.into()),
-        dims: dims.into(),
-        data_type: Some(data_type as i32),
-        raw_data: Some(Bytes::from(raw)),
-        ..TensorProto::default()
+        self.finish(value(INPUT, &shape), export.opset)
     }
 }
 

@@ -8,7 +8,8 @@ use gstretinaface::onnx::messages::*;
 use prost::Message;
 
 use crate::{
-    network::{INPUT, Numbers, tensor, value},
+    common::graph::{tensor, value},
+    network::{INPUT, Numbers},
     picture::Picture,
     runtime,
 };
