@@ -104,20 +104,17 @@ pub fn area(curve: &[(f64, f64)]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Picture, Protocol};
+    use crate::dataset::{
+        Protocol,
+        examples::{self, assert_near},
+    };
 
     fn at(x: f64) -> Bounds {
         Bounds::new(x, 0.0, x + 10.0, 10.0)
     }
 
     fn dataset(pictures: &[&[(f64, bool)]]) -> Dataset {
-        let picture = |faces: &&[(f64, bool)]| {
-            let of = |&(x, _): &(f64, bool)| Face { bounds: at(x), ..Face::default() };
-            let counts = faces.iter().map(|(_, counts)| *counts).collect();
-            let faces = faces.iter().map(of).collect();
-            (Picture { faces, ..Picture::default() }, counts)
-        };
-        Dataset::new(pictures.iter().map(picture).collect(), Corners::Edges, Protocol::Voc)
+        examples::dataset(pictures, at, Corners::Edges, Protocol::Voc)
     }
 
     fn found(detections: &[(f64, f64)]) -> Vec<Detection> {
@@ -127,10 +124,6 @@ mod tests {
 
     fn evaluate_at(dataset: &Dataset, detections: &[Vec<Detection>], iou: f64) -> Evaluation {
         evaluate(dataset, &dataset.subsets[0], detections, iou)
-    }
-
-    fn assert_near(value: f64, expected: f64) {
-        assert!((value - expected).abs() < 1e-12, "{value} for {expected}");
     }
 
     #[test]

@@ -180,6 +180,32 @@ pub fn without_extension(name: &str) -> &str {
     }
 }
 
+/// For tests of what is computed of data sets.
+#[cfg(test)]
+pub mod examples {
+    use super::*;
+
+    /// The faces of each picture: where they are, and whether they count.
+    pub fn dataset(
+        pictures: &[&[(f64, bool)]],
+        at: fn(f64) -> Bounds,
+        corners: Corners,
+        protocol: Protocol,
+    ) -> Dataset {
+        let picture = |faces: &&[(f64, bool)]| {
+            let of = |&(x, _): &(f64, bool)| Face { bounds: at(x), ..Face::default() };
+            let counts = faces.iter().map(|(_, counts)| *counts).collect();
+            let faces = faces.iter().map(of).collect();
+            (Picture { faces, ..Picture::default() }, counts)
+        };
+        Dataset::new(pictures.iter().map(picture).collect(), corners, protocol)
+    }
+
+    pub fn assert_near(value: f64, expected: f64) {
+        assert!((value - expected).abs() < 1e-12, "{value} for {expected}");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -98,7 +98,10 @@ fn evaluate_picture(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dataset::{Bounds, Face, Protocol};
+    use crate::dataset::{
+        Bounds, Protocol,
+        examples::{self, assert_near},
+    };
 
     fn at(x: f64) -> Bounds {
         Bounds::with_size([x, 0.0, 9.0, 9.0])
@@ -109,21 +112,11 @@ mod tests {
     }
 
     fn dataset(pictures: &[&[(f64, bool)]]) -> Dataset {
-        let picture = |faces: &&[(f64, bool)]| {
-            let of = |&(x, _): &(f64, bool)| Face { bounds: at(x), ..Face::default() };
-            let counts = faces.iter().map(|(_, counts)| *counts).collect();
-            let faces = faces.iter().map(of).collect();
-            (Picture { faces, ..Picture::default() }, counts)
-        };
-        Dataset::new(pictures.iter().map(picture).collect(), Corners::Pixels, Protocol::Wider)
+        examples::dataset(pictures, at, Corners::Pixels, Protocol::Wider)
     }
 
     fn evaluate(dataset: &Dataset, detections: &[Vec<Detection>]) -> f64 {
         average_precision(dataset, &dataset.subsets[0], &normalise(detections), 0.5)
-    }
-
-    fn assert_near(value: f64, expected: f64) {
-        assert!((value - expected).abs() < 1e-12, "{value} for {expected}");
     }
 
     #[test]
