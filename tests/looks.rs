@@ -69,6 +69,26 @@ fn a_face_that_fills_the_frame_is_one_face() {
     }
 }
 
+#[test]
+fn a_small_face_in_front_of_a_large_one_stays() {
+    let astronaut = astronaut();
+    let [face] = faces(&astronaut, "identity", "")[..] else { panic!("one face") };
+    let (large, expected) = close_up(&astronaut, &face.bounds, 0.6, 1280);
+    for height in [90, 240, 400] {
+        let (small, bounds) = close_up(&astronaut, &face.bounds, 0.6, height);
+        let mut picture = large.clone();
+        // Beside the chin.
+        let (x, y) = (expected.x_min as i64 - i64::from(height) / 2, 1280 - i64::from(height));
+        imageops::replace(&mut picture, &small, x, y);
+        let (x, y) = (x as f32, y as f32);
+        let Rect { x_min, y_min, x_max, y_max } = bounds;
+        let in_front = Rect::new(x_min + x, y_min + y, x_max + x, y_max + y);
+        let found = faces(&picture, "identity", "max-size=0 pyramid=true");
+        let has = |bounds: &Rect| found.iter().any(|face| face.bounds.iou(bounds) > 0.5);
+        assert!(has(&expected) && has(&in_front) && found.len() == 2, "{height}: {found:?}");
+    }
+}
+
 /// A picture with many small copies of a face, 52 pixels apart and some 20 wide, and one large one.
 fn crowd() -> (RgbImage, usize) {
     let small = imageops::resize(&astronaut(), 104, 104, imageops::FilterType::CatmullRom);

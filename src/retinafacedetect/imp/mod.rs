@@ -296,10 +296,10 @@ pub struct RetinaFaceDetect {
         name = "pyramid",
         nick = "Pyramid",
         blurb = "Look at each frame again at a quarter of the size, and so on until its longer side \
-                 is at most 320 pixels, so that large faces are found beside small ones. The runs \
-                 for each frame are 2 up to 1280 pixels of input, 3 up to 5120; all but the first \
-                 take a fifteenth of its time, or as long as it where the network's input has a \
-                 fixed size",
+                 is at most 320 pixels, so that large faces are found beside small ones. That is 2 \
+                 runs a frame for inputs of up to 1280 pixels and 3 for up to 5120, in about 1.1 \
+                 times the time of the first; where the network's input has a fixed size, each takes \
+                 as long as the first",
         get, set, type = bool, member = pyramid,
         default = LiveSettings::DEFAULT.pyramid,
         mutable_playing,
@@ -308,11 +308,11 @@ pub struct RetinaFaceDetect {
         name = "tiles",
         nick = "Tiles",
         blurb = "Instead of making large frames as small as max-size, cut them, times scale, into \
-                 overlapping tiles of that size (at least 320 pixels) or of the network's fixed \
-                 input size, and merge the faces: tiny faces are found as with max-size=0, in less \
-                 memory, large ones with a pyramid, which is part of it. For 3840x2160 that is 35 \
-                 runs with max-size=640, which take about 1.6 times as long as max-size=0, or 10 \
-                 with max-size=1280",
+                 overlapping tiles of at most that size (but not below 320 pixels) or of the \
+                 network's fixed input size, so that tiny faces are found as with max-size=0 in \
+                 less memory; pyramid, for large faces, is part of it. For 3840x2160 pixels that is \
+                 35 runs a frame, which take about 1.4 times as long as max-size=0, or 10 and 1.2 \
+                 times with max-size=1280",
         get, set, type = Tiles, member = tiles,
         mutable_playing,
         builder(LiveSettings::DEFAULT.tiles)
