@@ -18,8 +18,8 @@ use crate::{
 /// network begins to see parts as faces of their own, and in the next look they have a fourth of this.
 const LARGEST: f32 = 384.0;
 
-/// A face with a side of this much is seen wherever it is.
-const CLEAR: f32 = 32.0;
+/// A face with a side of this much is seen in the next look too, where it has a fourth of that.
+const CLEAR: f32 = 128.0;
 
 /// Boxes that overlap by more than this, intersection over union, are of one face.
 const SAME: f32 = 0.4;
@@ -153,15 +153,15 @@ impl View {
 /// Drops what is no face but something of a larger one, or around it.
 ///
 /// Where a smaller look found a face that is too large for the look which found the box, and the
-/// middle of the box is in that face or around it, the smaller look decides: it would see the box too
-/// if there was a face. Boxes that are too small for it to tell stay.
+/// middle of the box is in that face or around it, a smaller look has to have seen the box too. Boxes
+/// that are too small for that stay.
 pub fn drop_fragments(found: &mut Vec<Found>) {
     for index in 0..found.len() {
         let this = found[index];
         let is_fragment = found.iter().any(|large| {
             large.step > this.step
                 && large.side_at(this.scale) > LARGEST
-                && this.side_at(large.scale) >= CLEAR
+                && this.side_at(this.scale) >= CLEAR
                 && large.bounds.expand(AROUND).contains(this.bounds.middle())
                 && !found
                     .iter()
@@ -250,7 +250,7 @@ mod tests {
             found.len() == others.len() + 2
         };
         let small = square(1200.0, 1200.0, 256.0);
-        // 769/2 = 384.5 in the tile; 256/8 = 32 in the whole.
+        // 769/2 = 384.5 and 256/2 = 128 in the tile.
         let large = square(1000.0, 1000.0, 769.0);
         assert!(!kept(large, small, &[]));
         assert!(kept(square(1000.0, 1000.0, 768.0), small, &[]), "the tile can tell");
