@@ -2,7 +2,7 @@
 
 //! Several looks at one frame, and what they found made one.
 //!
-//! Constants are in pixels of a look's input. They were chosen by what `scripts/range` measures with
+//! Constants are in pixels of a look's input. They were chosen by what `examples/range` measures with
 //! the default network, whose largest anchors have 512 pixels.
 
 use std::cmp::Ordering;
@@ -165,7 +165,7 @@ pub fn drop_fragments(found: &mut Vec<Found>) {
                 && large.bounds.expand(AROUND).contains(this.bounds.middle())
                 && !found
                     .iter()
-                    .any(|other| other.step == large.step && other.bounds.iou(&this.bounds) > SAME)
+                    .any(|other| other.step > this.step && other.bounds.iou(&this.bounds) > SAME)
         });
         found[index].is_fragment = is_fragment;
     }
@@ -266,6 +266,25 @@ mod tests {
         assert!(kept(large, around(599.0, 1400.0), &[]));
         assert!(!kept(large, around(1400.0, 2200.0), &[]));
         assert!(kept(large, around(1400.0, 2201.0), &[]));
+    }
+
+    /// A face of 144 pixels in front of one of 960: the last of three looks has 9 and 60 of them.
+    #[test]
+    fn the_next_look_tells_what_is_too_small_for_the_one_that_saw_the_large_face() {
+        let seen = |step: u32, bounds: Rect| {
+            let placement = Placement::whole((1600 >> (2 * step), 1600 >> (2 * step)));
+            let look = Look { window: Window::whole(1600, 1600), placement, step, steps: 3 };
+            View::new(&look, (1600, 1600)).found(bounds, 0.9, None)
+        };
+        let (large, small) =
+            (Rect::new(300.0, 300.0, 1260.0, 1260.0), Rect::new(320.0, 900.0, 464.0, 1044.0));
+        let faces = [seen(0, small), seen(1, large), seen(2, large)];
+        let mut found = [&faces[..], &[seen(1, small)]].concat();
+        drop_fragments(&mut found);
+        assert_eq!(found.len(), 4);
+        let mut found = faces.to_vec();
+        drop_fragments(&mut found);
+        assert_eq!(found, faces[1..], "only the first look saw it");
     }
 
     #[test]
