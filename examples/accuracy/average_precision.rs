@@ -22,6 +22,8 @@ pub struct Evaluation {
     pub average_precision: f64,
     /// The part of the faces that is found at all.
     pub recall: f64,
+    /// Pictures in which each face that counts was found, and nothing that is none or was found before.
+    pub exact: usize,
     pub matches: Vec<Match>,
 }
 
@@ -39,6 +41,7 @@ pub fn evaluate(
     let score = |&(picture, detection): &(usize, usize)| detections[picture][detection].score;
     order.sort_by(|a, b| score(b).total_cmp(&score(a)));
 
+    let mut is_exact = vec![true; detections.len()];
     let mut taken: Vec<_> = subset.counts.iter().map(|faces| vec![false; faces.len()]).collect();
     let total = subset.faces() as f64;
     let (mut right, mut wrong) = (0.0, 0.0);
@@ -55,13 +58,18 @@ pub fn evaluate(
                 right += 1.0;
             }
             None if in_a_crowd(faces, bounds, dataset.corners, iou) => continue,
-            _ => wrong += 1.0,
+            _ => {
+                wrong += 1.0;
+                is_exact[picture] = false;
+            }
         }
         curve.push((right / total, right / (right + wrong)));
     }
     let recall = right / total;
     let average_precision = if total > 0.0 { area(&curve) } else { f64::NAN };
-    Evaluation { average_precision, recall, matches }
+    let exact = is_exact.iter().zip(&taken).zip(&subset.counts);
+    let exact = exact.filter(|((is_exact, taken), counts)| **is_exact && taken == counts).count();
+    Evaluation { average_precision, recall, exact, matches }
 }
 
 /// The face that is overlapped most, if by at least `iou`; the first of several.
@@ -157,9 +165,22 @@ mod tests {
         assert_eq!(evaluation.average_precision, 1.0);
         assert_eq!(evaluation.matches.len(), 1);
         assert_eq!(evaluation.matches[0].detection, 1);
+        assert_eq!(evaluation.exact, 0);
         // With a wrong one before it, the right one has a precision of 1/2.
         let detections = [found(&[(30.0, 0.95), (0.0, 0.9)])];
         assert_near(evaluate_at(&dataset, &detections, 0.5).average_precision, 0.5);
+    }
+
+    #[test]
+    fn pictures_are_exact_without_a_face_too_few_or_a_box_too_many() {
+        let two = &[(0.0, true), (100.0, true), (200.0, false)][..];
+        let dataset = dataset(&[two, two, two, &[]]);
+        let all = found(&[(0.0, 0.9), (200.0, 0.8), (100.0, 0.7)]);
+        let detections = [all.clone(), all[..2].to_vec(), found(&[(0.0, 0.9)]), Vec::new()];
+        assert_eq!(evaluate_at(&dataset, &detections, 0.5).exact, 2);
+        let more = [&all[..], &found(&[(50.0, 0.1)])].concat();
+        let detections = [all, more.clone(), more, found(&[(50.0, 0.1)])];
+        assert_eq!(evaluate_at(&dataset, &detections, 0.5).exact, 1);
     }
 
     /// 8·10 of 100 + 100 − 80 is 2/3.

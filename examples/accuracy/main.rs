@@ -137,8 +137,9 @@ fn report(dataset: &Dataset, detections: &[Vec<Detection>], arguments: &Argument
                 Protocol::Voc => evaluation.average_precision,
                 Protocol::Wider => wider::average_precision(dataset, subset, &normalised, iou),
             };
-            let recall = evaluation.recall;
+            let (recall, exact) = (evaluation.recall, evaluation.exact);
             println!("  AP {average_precision:.4}, recall {recall:.4} at IoU {iou}");
+            println!("  {exact} pictures with each face found once, and nothing else");
             matches.get_or_insert(evaluation.matches);
         }
         let matches = matches.unwrap_or_default();
