@@ -9,7 +9,7 @@
 
 mod common;
 
-use std::{collections::VecDeque, path::Path};
+use std::{collections::VecDeque, path::Path, process::ExitCode};
 
 use common::Error;
 use gst::prelude::*;
@@ -47,15 +47,24 @@ impl Arguments {
     }
 }
 
-fn main() -> Result<(), Error> {
-    let arguments = Arguments::parse(std::env::args().skip(1))?;
+fn main() -> ExitCode {
+    match Arguments::parse(std::env::args().skip(1)).and_then(|arguments| run_all(&arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("faces: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_all(arguments: &Arguments) -> Result<(), Error> {
     common::init()?;
     // How a photograph has to be turned is in its EXIF data, which only this parser reads.
     if let Some(parser) = gst::ElementFactory::find("jpegparse") {
         parser.set_rank(gst::Rank::PRIMARY + 1);
     }
     for path in &arguments.paths {
-        run(path, &arguments)?;
+        run(path, arguments).map_err(|err| format!("{path}: {err}"))?;
     }
     Ok(())
 }
@@ -93,7 +102,7 @@ fn run(path: &str, arguments: &Arguments) -> Result<(), Error> {
             .build(),
     );
 
-    pipeline.set_state(gst::State::Playing)?;
+    common::play(&pipeline)?;
     let bus = pipeline.bus().ok_or("a pipeline has a bus")?;
     let end = bus.timed_pop_filtered(
         gst::ClockTime::NONE,
@@ -101,7 +110,7 @@ fn run(path: &str, arguments: &Arguments) -> Result<(), Error> {
     );
     pipeline.set_state(gst::State::Null)?;
     match end.as_ref().map(|message| message.view()) {
-        Some(gst::MessageView::Error(err)) => Err(err.error().to_string().into()),
+        Some(gst::MessageView::Error(err)) => Err(common::text(err).into()),
         _ => Ok(()),
     }
 }
@@ -147,4 +156,30 @@ fn print(source: &str, frame: u64, sample: &gst::Sample, as_json: bool) -> Optio
     });
     println!("{line}");
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of an element's error, when the pipeline starts and later: the text and what it says besides.
+    #[test]
+    fn errors_are_told_whole() {
+        common::init().unwrap();
+        let run = |path: &str, option: &str, value: &str| {
+            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+            let arguments = [&path, option, value].map(str::to_owned);
+            let arguments = Arguments::parse(arguments.into_iter()).unwrap();
+            run_all(&arguments).unwrap_err().to_string()
+        };
+        let err = run(".cache/media/astronaut.png", "--set", "model-file=/missing.onnx");
+        assert!(err.contains("astronaut.png: Cannot"), "{err}");
+        assert!(err.contains("/missing.onnx"), "{err}");
+        assert!(err.contains("\n") && err.contains("retinafacedetect0"), "{err}");
+        let err = run("README.md", "--json", "--json");
+        assert!(
+            err.contains("README.md: ") && err.contains("\n") && err.contains("decode"),
+            "{err}"
+        );
+    }
 }

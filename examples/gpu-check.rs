@@ -72,14 +72,16 @@ impl Detector {
         for pad in [&source, &sink] {
             pad.set_active(true)?;
         }
-        element.set_state(gst::State::Playing)?;
+        let detector = Self { element, bus, source, _sink: sink };
+        if let Err(err) = detector.element.set_state(gst::State::Playing) {
+            return Err(detector.progress().unwrap_or_else(|| err.to_string()).into());
+        }
         let caps = gst_video::VideoInfo::builder(gst_video::VideoFormat::Bgr, SIZE.0, SIZE.1);
         let caps = caps.fps(gst::Fraction::new(30, 1)).build()?.to_caps()?;
-        source.push_event(gst::event::StreamStart::new("gpu-check"));
-        source.push_event(gst::event::Caps::new(&caps));
+        detector.source.push_event(gst::event::StreamStart::new("gpu-check"));
+        detector.source.push_event(gst::event::Caps::new(&caps));
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
-        source.push_event(gst::event::Segment::new(&segment));
-        let detector = Self { element, bus, source, _sink: sink };
+        detector.source.push_event(gst::event::Segment::new(&segment));
         match detector.progress() {
             Some(err) => Err(err.into()),
             None => Ok(detector),

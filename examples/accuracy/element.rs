@@ -109,16 +109,8 @@ impl Detector {
         let sink = AppSink::builder().sync(false).build();
         pipeline.add_many([source.upcast_ref(), &element, sink.upcast_ref()])?;
         gst::Element::link_many([source.upcast_ref(), &element, sink.upcast_ref()])?;
-        let detector = Self { pipeline, source, element, sink, looks, vote };
-        detector.start()?;
-        Ok(detector)
-    }
-
-    fn start(&self) -> Result<(), Error> {
-        match self.pipeline.set_state(gst::State::Playing) {
-            Ok(_) => Ok(()),
-            Err(_) => Err(error(&self.pipeline).unwrap_or_else(|| "does not start".into())),
-        }
+        common::play(&pipeline)?;
+        Ok(Self { pipeline, source, element, sink, looks, vote })
     }
 
     /// The faces in a picture, by falling score.
@@ -232,21 +224,12 @@ fn next_frame(pipeline: &gst::Pipeline, sink: &AppSink) -> Result<gst::Sample, E
         if let Some(sample) = sink.try_pull_sample(gst::ClockTime::from_mseconds(100)) {
             return Ok(sample);
         }
-        if let Some(err) = error(pipeline) {
+        if let Some(err) = common::error(pipeline) {
             return Err(err);
         }
         if sink.is_eos() {
             return Err("no frame comes".into());
         }
-    }
-}
-
-/// The first error on the bus.
-fn error(pipeline: &gst::Pipeline) -> Option<Error> {
-    let message = pipeline.bus()?.pop_filtered(&[gst::MessageType::Error])?;
-    match message.view() {
-        gst::MessageView::Error(err) => Some(err.error().to_string().into()),
-        _ => None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use gstretinaface::{face::Face, geometry::Rect};
 use image::{RgbImage, imageops};
 
-use crate::Error;
+use crate::common::Error;
 
 /// Faces with less height than this in their pictures are left out.
 const LEAST: f32 = 64.0;

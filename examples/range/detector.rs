@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gstretinaface::{face::Face, meta};
 use image::RgbImage;
 
-use crate::Error;
+use crate::common::{self, Error};
 
 pub struct Detector {
     pipeline: gst::Pipeline,
@@ -25,7 +25,7 @@ impl Detector {
         let element = pipeline.by_name("detect").ok_or("no element")?;
         let source = pipeline.by_name("source").and_downcast().ok_or("no source")?;
         let sink = pipeline.by_name("sink").and_downcast().ok_or("no sink")?;
-        pipeline.set_state(gst::State::Playing)?;
+        common::play(&pipeline)?;
         Ok(Self { pipeline, element, source, sink })
     }
 
@@ -41,8 +41,11 @@ impl Detector {
         }
         let buffer = gst::Buffer::from_mut_slice(data);
         let caps = info.to_caps()?;
-        self.source.push_sample(&gst::Sample::builder().caps(&caps).buffer(&buffer).build())?;
-        let sample = self.sink.pull_sample()?;
+        // Where it is not taken, no frame comes out.
+        let _ =
+            self.source.push_sample(&gst::Sample::builder().caps(&caps).buffer(&buffer).build());
+        let failure = |err| common::error(&self.pipeline).unwrap_or_else(|| Error::from(err));
+        let sample = self.sink.pull_sample().map_err(failure)?;
         Ok(meta::faces(sample.buffer().ok_or("no frame")?))
     }
 

@@ -10,18 +10,19 @@
 //! nothing else in the frame. The second writes two sets of pictures with annotations for the example
 //! accuracy: close-ups, and large frames of tiny faces.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod cut_outs;
 mod detector;
 mod sets;
 
-use std::{env, path::PathBuf};
+use std::{env, path::PathBuf, process::ExitCode};
 
+use common::Error;
 use cut_outs::{CutOut, cut_outs, moved};
 use detector::Detector;
 use gstretinaface::geometry::Rect;
 use image::{RgbImage, imageops};
-
-type Error = Box<dyn std::error::Error>;
 
 /// Width and height of the large frames.
 const FRAME: (u32, u32) = (3840, 2160);
@@ -47,7 +48,17 @@ const SETTINGS: [&str; 6] = [
 /// A face's height, as a part of the height of what is cut out with it.
 const FILL: f32 = 0.6;
 
-fn main() -> Result<(), Error> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("range: {err}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Error> {
     let mut folders: Vec<_> = env::args_os().skip(1).map(PathBuf::from).collect();
     let write = folders.iter().position(|argument| argument.as_os_str() == "--write");
     let rest = write.map(|at| folders.split_off(at)).unwrap_or_default();
