@@ -10,7 +10,10 @@
 mod common;
 
 use common::graph::{Build, value};
-use gstretinaface::face::Face;
+use gstretinaface::{
+    face::Face,
+    onnx::messages::{AttributeProto, DataType, ModelProto, NodeProto, TypeValue},
+};
 use prost::Message;
 
 const SIZE: usize = 64;
@@ -139,7 +142,7 @@ fn pytorch(
         } else if index == 1 && scores == Scores::Sigmoid {
             all = build.node("Sigmoid", &[&all], &[]);
         }
-        build.output(&all, 3);
+        build.outputs.push(value(&all, &[Some(1), None, Some([4, 2, 10][index])]));
     }
     build.file()
 }
@@ -191,6 +194,25 @@ fn a_mean_inside_the_graph() {
     for network in networks {
         assert_face(&face(&network, ""), PYTORCH_BOUNDS, PYTORCH_SCORE, Some(PYTORCH_CHANNELS));
     }
+}
+
+/// A cast of bytes is a network of bytes from 0 to 255, blue first.
+#[test]
+fn an_input_of_bytes() {
+    let network = pytorch(&RETINAFACE, Scores::Softmax, |build| {
+        let to_float = [("to", &[DataType::Float as i64][..])];
+        let floats = build.node("Cast", &["image"], &to_float);
+        let mean = build.floats(&[1, 3, 1, 1], &[104.0, 117.0, 123.0]);
+        build.node("Sub", &[&floats, &mean], &[])
+    });
+    let mut model = ModelProto::decode(network.as_slice()).expect("an ONNX file");
+    let input = &mut model.graph.as_mut().expect("a graph").input[0];
+    match input.r#type.as_mut().and_then(|declared| declared.value.as_mut()) {
+        Some(TypeValue::Tensor(tensor)) => tensor.elem_type = Some(DataType::Uint8 as i32),
+        _ => panic!("no tensor"),
+    }
+    let face = face(&model.encode_to_vec(), "");
+    assert_face(&face, PYTORCH_BOUNDS, PYTORCH_SCORE, Some(PYTORCH_CHANNELS));
 }
 
 /// What people set for networks that they trained themselves. Of 50, 100 and 200, less a mean, times a
@@ -263,6 +285,33 @@ fn insightface_with_and_without_landmarks() {
         let channels = [23.5 + 64.0, 39.5 + 128.0, 23.5 + 256.0];
         assert_face(&face(&insightface(true), properties), bounds, score, Some(channels));
     }
+}
+
+/// Where the structure is not recognised, by names that converters have put something around.
+#[test]
+fn insightface_with_names() {
+    let kinds = ["cls_prob_reshape", "bbox_pred", "landmark_pred"];
+    let mut model = ModelProto::decode(insightface(true).as_slice()).expect("an ONNX file");
+    let graph = model.graph.as_mut().expect("a graph");
+    for (index, output) in graph.output.iter_mut().enumerate() {
+        let name = format!("net/face_rpn_{}_stride{}_output", kinds[index % 3], 32 >> (index / 3));
+        let turned = format!("{name} turned");
+        // There and back.
+        for (input, output) in [(output.name(), turned.as_str()), (&turned, &name)] {
+            graph.node.push(NodeProto {
+                op_type: Some("Transpose".into()),
+                attribute: vec![AttributeProto::new_ints("perm", &[0, 1, 3, 2])],
+                input: vec![input.into()],
+                output: vec![output.into()],
+                ..NodeProto::default()
+            });
+        }
+        output.name = Some(name);
+    }
+    // In any order.
+    graph.output.reverse();
+    let face = face(&model.encode_to_vec(), "");
+    assert_face(&face, [-8.0, -56.0, 119.0, 7.0], 0.731_058_6, Some([87.5, 167.5, 279.5]));
 }
 
 /// Where each level has an output of its own, channels last; `scale` multiplies the boxes in a node of
@@ -374,23 +423,61 @@ fn yolo() {
     }
 }
 
+/// What the element says about a network.
+fn refusal(network: &[u8], properties: &str) -> String {
+    let frame = vec![0; SIZE * SIZE * 3];
+    let faces = common::faces_in_frames(network, &[&frame], (SIZE, SIZE), properties);
+    faces.expect_err("the network is refused")
+}
+
+/// Networks that would give wrong faces: the message says what they are.
+#[test]
+fn networks_that_are_not_known_are_named() {
+    let decoded = || {
+        let network = pytorch(&RETINAFACE, Scores::Softmax, |_| "image".into());
+        let mut model = ModelProto::decode(network.as_slice()).expect("an ONNX file");
+        let graph = model.graph.as_mut().expect("a graph");
+        // The boxes are the last output.
+        let boxes = graph.output.last_mut().expect("an output");
+        graph.node.push(NodeProto {
+            op_type: Some("Exp".into()),
+            input: vec![boxes.name().into()],
+            output: vec!["boxes".into()],
+            ..NodeProto::default()
+        });
+        boxes.name = Some("boxes".into());
+        model.encode_to_vec()
+    };
+    // A YOLO for 80 classes, at stride 8.
+    let detector = || {
+        let mut build = Build::default();
+        let features = build.features("image", 8);
+        let head = build.head(&features, &[NEVER; 84]);
+        let shape = build.integers(&[1, 84, -1]);
+        let output = build.node("Reshape", &[&head, &shape], &[]);
+        build.outputs.push(value(&output, &[Some(1), Some(84), None]));
+        build.file()
+    };
+    let three_a_cell = [(8, 3), (16, 3), (32, 3)];
+    for (network, what) in [
+        (decoded(), "RetinaFace (PyTorch) network that computes boxes from its anchors within"),
+        (
+            pytorch(&three_a_cell, Scores::Softmax, |_| "image".into()),
+            "RetinaFace (PyTorch) network with other anchors: 3 at stride 8, 3 at stride 16",
+        ),
+        (detector(), "a YOLO detector for 80 classes"),
+    ] {
+        let message = refusal(&network, "");
+        assert!(message.contains(what), "{message}");
+    }
+}
+
 /// The message names the family, and what was expected of it.
 #[test]
 fn another_family_than_the_one_that_is_set() {
     let network = pytorch(&RETINAFACE, Scores::Softmax, |_| "image".into());
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("network.onnx");
-    std::fs::write(&path, network).expect("a file");
-    let run = |properties: &str| {
-        common::run(&format!(
-            "videotestsrc num-buffers=1 ! retinafacedetect model-file=\"{}\" {properties} ! \
-             appsink name=sink",
-            path.display()
-        ))
-    };
-    let message = run("model-family=scrfd").expect_err("another family");
+    let message = refusal(&network, "model-family=scrfd");
     assert!(message.contains("Expected was SCRFD: for each of the strides"), "{message}");
-    let message = run("pixel-mean=1,2").expect_err("two means");
+    let message = refusal(&network, "pixel-mean=1,2");
     assert!(message.contains("pixel-mean must be one number or three"), "{message}");
-    assert!(run("").is_ok());
 }

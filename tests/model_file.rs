@@ -169,3 +169,30 @@ fn weights_may_be_in_the_networks_folder() {
     fs::remove_file(folder.path().join("network.onnx.data")).expect("removed");
     assert!(error(&path).contains("network.onnx.data"));
 }
+
+/// Whatever a network names outside its folder, and whatever way it takes: it is not read.
+#[test]
+fn weights_elsewhere_are_not_read() {
+    let outside = tempfile::tempdir().expect("a folder");
+    let folder = outside.path().join("networks");
+    let weights = outside.path().join("weights");
+    fs::create_dir(&folder).expect("a folder");
+    let bytes = |location: &str| {
+        changed(|graph| {
+            let tensor = &mut graph.initializer[0];
+            fs::write(&weights, tensor.raw_data.take().expect("raw data")).expect("a file");
+            tensor.data_location = Some(1);
+            tensor.external_data = vec![StringStringEntryProto {
+                key: Some("location".into()),
+                value: Some(location.into()),
+            }];
+        })
+    };
+    let path = folder.join("network.onnx");
+    std::os::unix::fs::symlink(&weights, folder.join("link")).expect("a link");
+    for location in ["../weights", &weights.display().to_string(), "link"] {
+        fs::write(&path, bytes(location)).expect("a file");
+        let text = error(&path);
+        assert!(text.contains(location) && text.contains("that folder"), "{text}");
+    }
+}

@@ -9,7 +9,7 @@ use super::{
         RecognisedLevel, Scores, Unusable, declared, distinct, points,
     },
     level::{BOX_VALUES, Cell, LANDMARK_VALUES, Level, View, cells},
-    trace::{Branch, Way, branch, softmax_axis},
+    trace::{Branch, Way, branch, softmax_axis, takes_first},
 };
 use crate::{
     face::Landmarks,
@@ -166,22 +166,25 @@ impl Trace {
         let graph = &network.graph;
         let value = &network.proto.output[output];
         // Of `[1, anchors, values]`, or without the batch.
-        let flat = value.tensor().is_some_and(|(_, dimensions)| dimensions.len() == 2);
-        let (values, anchors) = if flat { ([-1, 1], [-2, 0]) } else { ([-1, 2], [-2, 1]) };
+        let mut flat = value.tensor().is_some_and(|(_, dimensions)| dimensions.len() == 2);
+        let axes = |flat| if flat { ([-1, 1], [-2, 0]) } else { ([-1, 2], [-2, 1]) };
         let mut value = value.name();
         let mut outer = None;
         // What follows the concatenation.
         loop {
             let node = &graph.nodes[graph.origin(value)?];
             match node.op() {
-                "Softmax" if outer.is_none() && values.contains(&softmax_axis(node)) => {
+                "Softmax" if outer.is_none() && axes(flat).0.contains(&softmax_axis(node)) => {
                     outer = Some(Activation::Softmax);
                 }
                 "Sigmoid" if outer.is_none() => outer = Some(Activation::Sigmoid),
+                "Squeeze" if flat => flat = false,
+                "Gather" if flat && takes_first(graph, node) => flat = false,
                 _ => break,
             }
             value = node.input.first()?;
         }
+        let (values, anchors) = axes(flat);
         let concat = &graph.nodes[graph.origin(value)?];
         let parts = match (concat.op(), concat.int("axis")) {
             ("Concat", Some(axis)) if anchors.contains(&axis) => {

@@ -71,7 +71,7 @@ pub fn softmax_axis(node: &NodeProto) -> i64 {
 }
 
 /// Whether a `Gather` leaves out the batch.
-fn takes_first<'a>(graph: &Graph<'a>, node: &'a NodeProto) -> bool {
+pub fn takes_first<'a>(graph: &Graph<'a>, node: &'a NodeProto) -> bool {
     let indices = node.input.get(1).and_then(|value| graph.constant(value)?.integers());
     node.int("axis").unwrap_or(0) == 0 && indices.is_some_and(|indices| indices == [0])
 }

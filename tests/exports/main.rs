@@ -19,7 +19,7 @@ use gstretinaface::{
 };
 use prost::Message;
 
-use network::{Activation, Enlargement, Export, Numbers, STRIDES, THRESHOLD};
+use network::{Activation, Enlargement, Export, Numbers, Outputs, STRIDES, THRESHOLD};
 use picture::Picture;
 
 /// How far the element may be from ONNX Runtime's own run.
@@ -175,6 +175,15 @@ fn fixed_sizes() {
     for (width, height) in sizes {
         for batch in [Some(1), Some(4)] {
             check(&Export { width, height, batch, ..Export::default() }, ROUNDING);
+        }
+    }
+}
+
+#[test]
+fn outputs_without_a_batch() {
+    for outputs in [Outputs::Flat, Outputs::Squeezed, Outputs::First] {
+        for (width, height) in [(None, None), (Some(192), Some(128))] {
+            check(&Export { outputs, width, height, ..Export::default() }, ROUNDING);
         }
     }
 }

@@ -32,8 +32,7 @@ pub struct Export {
     pub height: Option<i64>,
     /// The input is `[batch, height, width, 3]`.
     pub channels_last: bool,
-    /// The outputs are `[anchors, values]`.
-    pub batchless: bool,
+    pub outputs: Outputs,
 }
 
 impl Default for Export {
@@ -49,7 +48,7 @@ impl Default for Export {
             width: None,
             height: None,
             channels_last: false,
-            batchless: false,
+            outputs: Outputs::Batched,
         }
     }
 }
@@ -99,6 +98,19 @@ pub enum Numbers {
     },
 }
 
+/// The shape of the outputs, and where it comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// `[batch, anchors, values]`
+    Batched,
+    /// `[anchors, values]`, as the levels are reshaped.
+    Flat,
+    /// The same, by a `Squeeze` behind all levels.
+    Squeezed,
+    /// The same, by a `Gather` of the first picture.
+    First,
+}
+
 /// The heads by the names of their outputs, and how many values an anchor has in each.
 pub const HEADS: [(&str, i64); 3] = [("loc", 4), ("conf", 2), ("landms", 10)];
 pub const STRIDES: [i64; 3] = [8, 16, 32];
@@ -127,23 +139,32 @@ impl Export {
             let parts = levels.iter().zip(STRIDES).map(|(level, stride)| {
                 let raw = build.head(&format!("{name}{stride}"), level, values, calibration);
                 let last = build.node("Transpose", &[&raw], &[("perm", &[0, 2, 3, 1])]);
-                let shape = match self.batchless {
-                    true => build.integers(&[-1, values]),
-                    false => build.integers(&[self.batch.unwrap_or(1), -1, values]),
+                let shape = match self.outputs {
+                    Outputs::Flat => build.integers(&[-1, values]),
+                    _ => build.integers(&[self.batch.unwrap_or(1), -1, values]),
                 };
                 build.node("Reshape", &[&last, &shape], &[])
             });
             let parts: Vec<_> = parts.collect();
             let parts: Vec<_> = parts.iter().map(String::as_str).collect();
-            let axis = i64::from(!self.batchless);
+            let axis = i64::from(self.outputs != Outputs::Flat);
             let mut all = build.node("Concat", &parts, &[("axis", &[axis])]);
             if name == "conf" {
                 all = build.node("Softmax", &[&all], &[("axis", &[-1])]);
             }
+            let first = match self.outputs {
+                Outputs::Squeezed => build.integers(&[0]),
+                _ => build.integer_scalar(0),
+            };
+            match self.outputs {
+                Outputs::Batched | Outputs::Flat => {}
+                Outputs::Squeezed => all = build.node("Squeeze", &[&all, &first], &[]),
+                Outputs::First => all = build.node("Gather", &[&all, &first], &[("axis", &[0])]),
+            }
             build.rename(&all, name);
-            match self.batchless {
-                true => value(name, &[None, Some(values)]),
-                false => value(name, &[self.batch, None, Some(values)]),
+            match self.outputs {
+                Outputs::Batched => value(name, &[self.batch, None, Some(values)]),
+                _ => value(name, &[None, Some(values)]),
             }
         });
         build.outputs = outputs.to_vec();
