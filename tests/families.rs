@@ -63,6 +63,17 @@ impl Build {
         self.node("Reshape", &[&last, &shape], &[])
     }
 
+    /// `[1, values, cells]` plus nothing, of which there is one for each cell.
+    fn add_counted_zeros(&mut self, values: &str) -> String {
+        let [zero, one, two] = [0, 1, 2].map(|number| self.integer_scalar(number));
+        let shape = self.node("Shape", &[values], &[]);
+        let cells = self.node("Gather", &[&shape, &two], &[]);
+        let counted = self.node("Range", &[&zero, &cells, &one], &[]);
+        let nothing = self.node("Mul", &[&counted, &zero], &[]);
+        let nothing = self.node("Cast", &[&nothing], &[("to", &[DataType::Float as i64])]);
+        self.node("Add", &[values, &nothing], &[])
+    }
+
     fn output(&mut self, name: &str, rank: usize) {
         self.outputs.push(value(name, &vec![None; rank]));
     }
@@ -389,7 +400,8 @@ fn yolo() {
     let score: Row = ([0.0, 0.0, 2.0], 0.0);
     let channels = [100.0 * 50.0 / 255.0, 100.0 * 100.0 / 255.0, 100.0 * 200.0 / 255.0];
     let bounds = [20.0, 35.0, 40.0, 45.0];
-    for visibility in [false, true] {
+    // With open sizes, Ultralytics counts the cells in the graph and leaves the numbers of values open.
+    for (visibility, open) in [(false, false), (true, false), (true, true)] {
         let mut points = landmarks(100.0);
         if visibility {
             // Behind each point.
@@ -409,13 +421,17 @@ fn yolo() {
             let levels: Vec<_> = levels.collect();
             let levels: Vec<_> = levels.iter().map(String::as_str).collect();
             let all = build.node("Concat", &levels, &[("axis", &[2])]);
-            if rows.len() == 1 { build.node("Sigmoid", &[&all], &[]) } else { all }
+            match rows.len() {
+                1 => build.node("Sigmoid", &[&all], &[]),
+                4 if open => build.add_counted_zeros(&all),
+                _ => all,
+            }
         });
         let parts: Vec<_> = parts.collect();
         let parts: Vec<_> = parts.iter().map(String::as_str).collect();
         let output = build.node("Concat", &parts, &[("axis", &[1])]);
         let values = heads.iter().map(|rows| rows.len() as i64).sum();
-        build.outputs.push(value(&output, &[Some(1), Some(values), None]));
+        build.outputs.push(value(&output, &[Some(1), (!open).then_some(values), None]));
         let network = build.file();
         for properties in ["", "model-family=yolo"] {
             assert_face(&face(&network, properties), bounds, 0.827_588, Some(channels));

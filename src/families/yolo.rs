@@ -148,16 +148,15 @@ fn by_shape(network: &Network) -> Option<Recognised> {
     let count: usize =
         STRIDES.iter().map(|&stride| cells(width, stride) * cells(height, stride)).sum();
     let shapes = network.shapes();
-    let is_size = |axis: usize, wanted: usize| match shapes.shape(output.name()) {
-        Some(shape) => shape.get(axis) == Some(&wanted),
-        None => declared(output, axis).is_none_or(|size| size == wanted),
+    let size = |axis: usize| match shapes.shape(output.name()) {
+        Some(shape) => shape.get(axis).copied(),
+        None => declared(output, axis),
     };
     let family = LAYOUTS.into_iter().find(|family| {
         let (values, anchors) = if family.values_last { (2, 1) } else { (1, 2) };
-        // Of the number of values the file has to be sure.
         output.tensor().is_some_and(|(_, dimensions)| dimensions.len() == 3)
-            && declared(output, values) == Some(family.values)
-            && is_size(anchors, family.anchors * count)
+            && size(values) == Some(family.values)
+            && size(anchors).is_none_or(|size| size == family.anchors * count)
     })?;
     // Scores are probabilities already; otherwise the output is another.
     has_sigmoid(&network.graph, output.name()).then_some(())?;

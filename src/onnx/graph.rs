@@ -81,9 +81,7 @@ impl<'a> Graph<'a> {
             let Some(after) = known.and_then(|&before| stride_after(node, before)) else {
                 continue;
             };
-            if let Some(output) = node.output.first() {
-                strides.insert(output, after);
-            }
+            strides.extend(node.output.iter().map(|output| (output.as_str(), after)));
         }
         strides
     }
@@ -104,16 +102,19 @@ fn stride_after(node: &NodeProto, (across, down): (u64, u64)) -> Option<(u64, u6
         | Operator::MatrixProduct
         | Operator::Pad => Some((across, down)),
         // Of channels.
-        Operator::Gather if node.int("axis") == Some(1) => Some((across, down)),
+        Operator::Gather | Operator::Split if node.int("axis") == Some(1) => Some((across, down)),
         Operator::Constant
         | Operator::Expand
+        | Operator::Fill
         | Operator::Gather
         | Operator::GlobalPooling
+        | Operator::Range
         | Operator::Reduction
         | Operator::Reshape
         | Operator::Resize
         | Operator::Shape
         | Operator::Slice
+        | Operator::Split
         | Operator::Squeeze
         | Operator::Tile
         | Operator::Transpose

@@ -51,6 +51,9 @@ impl<'a> Shapes<'a> {
             };
             if let Some(integers) = shapes.infer_integers(operator, node) {
                 shapes.integers.insert(output, integers);
+            } else if let Operator::Split = operator {
+                let parts = shapes.split(node).unwrap_or_default();
+                shapes.shapes.extend(node.output.iter().map(String::as_str).zip(parts));
             } else if let Some(shape) = shapes.infer_shape(operator, node) {
                 shapes.shapes.insert(output, shape);
             }
@@ -204,25 +207,25 @@ impl<'a> Shapes<'a> {
             Operator::Identity | Operator::Cast | Operator::SameShape => {
                 self.input_shape(node, 0)?.to_vec()
             }
-            Operator::Arithmetic(_) => self.broadcast(node)?,
+            Operator::Arithmetic(_) => stretched(&self.operand(node, 0)?, &self.operand(node, 1)?)?,
             Operator::Concat => self.concat(node)?,
-            Operator::Expand => {
-                let sizes = self.input_integers(node, 1)?.values;
-                let sizes = sizes.into_iter().map(|size| usize::try_from(size).ok());
-                stretched(self.input_shape(node, 0)?, &sizes.collect::<Option<Vec<_>>>()?)?
-            }
+            Operator::Expand => stretched(self.input_shape(node, 0)?, &self.sizes(node, 1)?)?,
+            Operator::Fill => self.sizes(node, 0)?,
             Operator::GlobalPooling => {
                 let (outer, spatial) = self.input_shape(node, 0)?.split_at_checked(2)?;
                 [outer, &vec![1; spatial.len()]].concat()
             }
+            Operator::Range => vec![self.range(node)?],
             Operator::Reduction => self.reduction(node)?,
             Operator::MatrixProduct => {
-                let [inputs, outputs] = *self.graph.constant(node.input.get(1)?)?.dims else {
+                let (left, right) = (self.operand(node, 0)?, self.operand(node, 1)?);
+                let ([left @ .., inputs], [right @ .., also, outputs]) = (&left[..], &right[..])
+                else {
                     return None;
                 };
-                let mut shape = self.input_shape(node, 0)?.to_vec();
-                let last = shape.last_mut().filter(|last| usize::try_from(inputs) == Ok(**last))?;
-                *last = usize::try_from(outputs).ok()?;
+                let (rows, left) = left.split_last().map_or((None, left), |(r, l)| (Some(*r), l));
+                let mut shape = stretched(left, right).filter(|_| inputs == also)?;
+                shape.extend(rows.into_iter().chain([*outputs]));
                 shape
             }
             Operator::Pad => self.pad(node)?,
@@ -259,13 +262,80 @@ impl<'a> Shapes<'a> {
                 let sizes = shape.iter().zip(&repeats.values).map(repeated);
                 sizes.collect::<Option<_>>().filter(|_| fits)?
             }
-            // Constants are asked for where they are read; the others only compute integers.
-            Operator::Constant | Operator::Shape | Operator::Squeeze | Operator::Unsqueeze => {
-                return None;
+            Operator::Squeeze => {
+                let shape = self.input_shape(node, 0)?;
+                let left_out = self.axes(node, shape.len())?;
+                let stays = |&(axis, &size): &(usize, &usize)| match left_out.as_slice() {
+                    [] => size != 1,
+                    axes => !axes.contains(&axis),
+                };
+                shape.iter().enumerate().filter(stays).map(|(_, &size)| size).collect()
             }
+            Operator::Unsqueeze => {
+                let mut shape = self.input_shape(node, 0)?.to_vec();
+                let count = self.list(node, 1, "axes")?.len();
+                let mut axes = self.axes(node, shape.len() + count)?;
+                axes.sort_unstable();
+                for axis in axes {
+                    // An axis that is there twice leaves one beyond the end.
+                    if axis > shape.len() {
+                        return None;
+                    }
+                    shape.insert(axis, 1);
+                }
+                (count > 0).then_some(shape)?
+            }
+            // Constants are asked for where they are read, shapes are integers, and a split has
+            // several outputs.
+            Operator::Constant | Operator::Shape | Operator::Split => return None,
         };
         let sensible = shape.len() <= MAX_RANK && shape.iter().all(|&size| size <= MAX_DIMENSION);
         sensible.then_some(shape)
+    }
+
+    /// The sizes in an input.
+    fn sizes(&self, node: &'a NodeProto, input: usize) -> Option<Vec<usize>> {
+        let sizes = self.input_integers(node, input)?.values;
+        sizes.into_iter().map(|size| usize::try_from(size).ok()).collect()
+    }
+
+    /// The second input or the attribute `axes`, as axes of `rank` dimensions.
+    fn axes(&self, node: &'a NodeProto, rank: usize) -> Option<Vec<usize>> {
+        self.list(node, 1, "axes")?.into_iter().map(|axis| absolute(axis, rank)).collect()
+    }
+
+    /// How many numbers there are from a start to a limit.
+    fn range(&self, node: &'a NodeProto) -> Option<usize> {
+        let number = |index: usize| self.input_integers(node, index)?.values.first().copied();
+        let (start, limit, step) = (number(0)?, number(1)?, number(2)?);
+        let all = limit.checked_sub(start)?;
+        let whole = all.checked_div(step)?;
+        let rest = i64::from(all % step != 0);
+        usize::try_from(whole.checked_add(rest)?.max(0)).ok()
+    }
+
+    /// The shapes of the parts, in the order of the outputs.
+    fn split(&self, node: &'a NodeProto) -> Option<Vec<Vec<usize>>> {
+        let shape = self.input_shape(node, 0)?;
+        let axis = absolute(node.int("axis").unwrap_or(0), shape.len())?;
+        let size = shape[axis];
+        let parts = self.list(node, 1, "split")?;
+        let sizes: Vec<usize> = if parts.is_empty() {
+            // All of one size, and the last what is left.
+            let part = size.div_ceil(node.output.len());
+            (0..node.output.len())
+                .map(|index| part.min(size.saturating_sub(index * part)))
+                .collect()
+        } else {
+            parts.into_iter().map(|part| usize::try_from(part).ok()).collect::<Option<_>>()?
+        };
+        let all = sizes.iter().try_fold(0usize, |all, &part| all.checked_add(part));
+        let part = |size| {
+            let mut shape = shape.to_vec();
+            shape[axis] = size;
+            shape
+        };
+        (all == Some(size)).then(|| sizes.into_iter().map(part).collect())
     }
 
     fn convolution(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
@@ -301,16 +371,15 @@ impl<'a> Shapes<'a> {
         shape.iter().zip(begins.iter().zip(ends)).map(size).collect()
     }
 
-    fn broadcast(&self, node: &'a NodeProto) -> Option<Vec<usize>> {
-        let shape = |index: usize| match self.input_shape(node, index) {
+    /// The shape of an input that may be constant.
+    fn operand(&self, node: &'a NodeProto, index: usize) -> Option<Vec<usize>> {
+        match self.input_shape(node, index) {
             Some(shape) => Some(shape.to_vec()),
             None => {
                 let dims = &self.graph.constant(node.input.get(index)?)?.dims;
                 dims.iter().map(|&size| usize::try_from(size).ok()).collect()
             }
-        };
-        let (left, right): (Vec<_>, Vec<_>) = (shape(0)?, shape(1)?);
-        stretched(&left, &right)
+        }
     }
 
     fn reduction(&self, node: &'a NodeProto) -> Option<Vec<usize>> {

@@ -139,6 +139,12 @@ fn activations() {
 }
 
 #[test]
+fn channels_apart() {
+    let activation = Activation::Silu;
+    check(&Export { activation, split: true, ..Export::default() }, ROUNDING);
+}
+
+#[test]
 fn enlargements() {
     use Enlargement::*;
     for enlargement in [Sizes, Dynamo, Scales, TransposedConvolution] {

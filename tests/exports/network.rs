@@ -24,6 +24,8 @@ pub struct Export {
     pub enlargement: Enlargement,
     /// Squeeze and excitation in the backbone, as MobileNetV3 has it.
     pub attention: bool,
+    /// Half of the channels pass a layer by, as in CSPNet and ShuffleNet.
+    pub split: bool,
     pub numbers: Numbers,
     /// Pictures in a run; `None` is open.
     pub batch: Option<i64>,
@@ -43,6 +45,7 @@ impl Default for Export {
             activation: Activation::Relu,
             enlargement: Enlargement::Sizes,
             attention: false,
+            split: false,
             numbers: Numbers::Floats,
             batch: Some(1),
             width: None,
@@ -353,6 +356,14 @@ impl Build {
             let gate = self.convolution(&narrow, [16, 4, 1, 1], 1, 1);
             let gate = self.node("HardSigmoid", &[&gate], &[]);
             eighth = self.node("Mul", &[&gate, &eighth], &[]);
+        }
+        if export.split {
+            let halves = self.integers(&[8, 8]);
+            let first = self.node("Split", &[&eighth, &halves], &[("axis", &[1])]);
+            let second = format!("{first} second");
+            self.nodes.last_mut().expect("a node").output.push(second.clone());
+            let second = layer(self, &second, [8, 8, 3, 3], 1, 1);
+            eighth = self.node("Concat", &[&first, &second], &[("axis", &[1])]);
         }
         let sixteenth = layer(self, &eighth, [20, 16, 3, 3], 2, 1);
         let last = layer(self, &sixteenth, [24, 20, 3, 3], 2, 1);

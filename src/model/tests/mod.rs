@@ -33,7 +33,7 @@ fn foreign(input: ValueInfoProto, outputs: Vec<ValueInfoProto>) -> ModelProto {
         let convolution = format!("{name} convolution");
         let head = node("Conv", &[input.name(), "weights"], &convolution);
         // Of no shape that is known.
-        [head, node("Split", &[&convolution], name)]
+        [head, node("Flatten", &[&convolution], name)]
     });
     let weights = TensorProto {
         name: Some("weights".into()),

@@ -102,7 +102,7 @@ fn operators_that_keep_the_grid_keep_the_stride() {
         assert_eq!(strides(&nodes, "y"), Some((2, 2)), "{op}");
     }
     let others = ["Resize", "Upsample", "Reshape", "Transpose", "Slice", "Gather", "Shape"];
-    let more = ["Expand", "GlobalAveragePool", "ReduceMean", "Max"];
+    let more = ["ConstantOfShape", "Expand", "GlobalAveragePool", "Max", "Range", "ReduceMean"];
     for op in others.iter().chain(&["Squeeze", "Unsqueeze", "Constant", "Anything"]).chain(&more) {
         let nodes = [first.clone(), node(op, &["a"], "y")];
         assert_eq!(strides(&nodes, "y"), None, "{op}");
@@ -110,12 +110,16 @@ fn operators_that_keep_the_grid_keep_the_stride() {
 }
 
 #[test]
-fn channels_may_be_taken_in_another_order() {
+fn channels_may_be_taken_in_another_order_and_apart() {
     let first = node("Conv", &["x"], "a").with_ints("strides", &[2, 2]);
-    let gather = |axis: i64| {
-        strides(&[first.clone(), node("Gather", &["a", "i"], "y").with_int("axis", axis)], "y")
-    };
-    assert_eq!((gather(1), gather(2)), (Some((2, 2)), None));
+    for op in ["Gather", "Split"] {
+        let taken = |axis: i64| {
+            let mut taken = node(op, &["a", "i"], "x").with_int("axis", axis);
+            taken.output = vec!["part".into(), "y".into()];
+            strides(&[first.clone(), taken], "y")
+        };
+        assert_eq!((taken(1), taken(2)), (Some((2, 2)), None), "{op}");
+    }
 }
 
 #[test]

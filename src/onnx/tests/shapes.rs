@@ -68,7 +68,7 @@ fn activations_keep_the_shape() {
         let nodes = [node(op, &["x"], "y")];
         assert_eq!(inferred(&[1, 2, 3, 4], &nodes, &[]), Some(vec![1, 2, 3, 4]), "{op}");
     }
-    for op in ["Anything", "Shape", "Gather", "Squeeze", "Unsqueeze", "Constant"] {
+    for op in ["Anything", "Shape", "Gather", "Unsqueeze", "Constant"] {
         assert_eq!(inferred(&[1, 2, 3, 4], &[node(op, &["x"], "y")], &[]), None, "{op}");
     }
     let foreign = NodeProto { domain: Some("com.microsoft".into()), ..node("Relu", &["x"], "y") };
@@ -148,6 +148,106 @@ fn matrix_products_weight_the_last_dimension() {
     assert_eq!(shape(&[3]), None);
     assert_eq!(shape(&[3, -7]), None);
     assert_eq!(inferred(&[2, 5, 3], &[node("MatMul", &["x", "w"], "y")], &[]), None);
+}
+
+#[test]
+fn matrix_products_multiply_matrices() {
+    let shape = |left: &[usize], right: &[i64]| {
+        inferred(left, &[node("MatMul", &["x", "w"], "y")], &[weights("w", right)])
+    };
+    assert_eq!(shape(&[2, 4, 5, 3], &[2, 4, 3, 7]), Some(vec![2, 4, 5, 7]));
+    assert_eq!(shape(&[2, 1, 5, 3], &[4, 3, 7]), Some(vec![2, 4, 5, 7]));
+    assert_eq!(shape(&[2, 5, 3], &[4, 3, 7]), None);
+    // One row, without being a matrix.
+    assert_eq!(shape(&[3], &[4, 3, 7]), Some(vec![4, 7]));
+    let nodes = [
+        node("Transpose", &["x"], "t").with_ints("perm", &[0, 2, 1]),
+        node("MatMul", &["t", "x"], "y"),
+    ];
+    assert_eq!(inferred(&[2, 5, 3], &nodes, &[]), Some(vec![2, 3, 3]));
+}
+
+#[test]
+fn splits_have_parts() {
+    let shapes = |node: NodeProto, tensors: &[TensorProto]| {
+        let proto = graph_of(from_ref(&node), tensors);
+        let graph = Graph::new(&proto);
+        let shapes = Shapes::new(&graph, "x", vec![2, 7, 3]);
+        let parts = node.output.iter().map(|part| shapes.shape(part).map(|shape| shape.to_vec()));
+        parts.collect::<Option<Vec<_>>>()
+    };
+    let along = |axis: i64, inputs: &[&str], outputs: &[&str]| NodeProto {
+        output: outputs.iter().map(|&output| output.into()).collect(),
+        ..node("Split", inputs, "").with_int("axis", axis)
+    };
+    let split = |inputs: &[&str], outputs: &[&str]| along(1, inputs, outputs);
+    let parts = |sizes: &[i64]| shapes(split(&["x", "s"], &["a", "b"]), &[list("s", sizes)]);
+    assert_eq!(parts(&[3, 4]), Some(vec![vec![2, 3, 3], vec![2, 4, 3]]));
+    assert_eq!(parts(&[7, 0]), Some(vec![vec![2, 7, 3], vec![2, 0, 3]]));
+    for sizes in [&[3, 3][..], &[3, 5], &[8, -1], &[i64::MAX, i64::MAX]] {
+        assert_eq!(parts(sizes), None, "{sizes:?}");
+    }
+    let old = split(&["x"], &["a", "b"]).with_ints("split", &[1, 6]);
+    assert_eq!(shapes(old, &[]), Some(vec![vec![2, 1, 3], vec![2, 6, 3]]));
+    // In parts of one size, the last of what is left.
+    let three = split(&["x"], &["a", "b", "c"]);
+    assert_eq!(shapes(three, &[]), Some(vec![vec![2, 3, 3], vec![2, 3, 3], vec![2, 1, 3]]));
+    assert_eq!(shapes(split(&["x", "other"], &["a", "b"]), &[]), None);
+    assert_eq!(shapes(along(3, &["x"], &["a", "b"]), &[]), None);
+    assert_eq!(shapes(split(&["other"], &["a", "b"]), &[]), None);
+}
+
+#[test]
+fn dimensions_of_one_come_and_go() {
+    let shape = |op: &str, axes: &[i64]| {
+        let tensors = [list("axes", axes)];
+        let input: &[usize] = if op == "Squeeze" { &[1, 5, 1, 3] } else { &[5, 3] };
+        let found = inferred(input, &[node(op, &["x", "axes"], "y")], &tensors);
+        let old = node(op, &["x"], "y").with_ints("axes", axes);
+        assert_eq!(inferred(input, &[old], &[]), found, "{op} {axes:?}");
+        found
+    };
+    assert_eq!(shape("Squeeze", &[0]), Some(vec![5, 1, 3]));
+    assert_eq!(shape("Squeeze", &[-2, 0]), Some(vec![5, 3]));
+    assert_eq!(shape("Squeeze", &[]), Some(vec![5, 3]));
+    assert_eq!(shape("Squeeze", &[4]), None);
+    assert_eq!(shape("Unsqueeze", &[0]), Some(vec![1, 5, 3]));
+    assert_eq!(shape("Unsqueeze", &[-1, 0]), Some(vec![1, 5, 3, 1]));
+    assert_eq!(shape("Unsqueeze", &[2, 1]), Some(vec![5, 1, 1, 3]));
+    assert_eq!(shape("Unsqueeze", &[3]), None);
+    assert_eq!(shape("Unsqueeze", &[3, 3]), None);
+    assert_eq!(shape("Unsqueeze", &[]), None);
+}
+
+#[test]
+fn ranges_count() {
+    let count = |numbers: [i64; 3]| {
+        let names = ["start", "limit", "step"];
+        let tensors: Vec<_> =
+            names.iter().zip(numbers).map(|(name, value)| integers(name, &[], &[value])).collect();
+        inferred(&[1], &[node("Range", &names, "y")], &tensors)
+    };
+    assert_eq!(count([0, 80, 1]), Some(vec![80]));
+    assert_eq!(count([2, 9, 3]), Some(vec![3]));
+    assert_eq!(count([2, 8, 3]), Some(vec![2]));
+    assert_eq!(count([9, 2, -3]), Some(vec![3]));
+    assert_eq!(count([3, 3, 1]), Some(vec![0]));
+    assert_eq!(count([5, 3, 1]), Some(vec![0]));
+    for numbers in [[0, 1, 0], [i64::MIN, i64::MAX, 1], [0, i64::MIN, -1], [0, i64::MAX, 1]] {
+        assert_eq!(count(numbers), None, "{numbers:?}");
+    }
+    assert_eq!(inferred(&[1], &[node("Range", &["a", "b", "c"], "y")], &[]), None);
+}
+
+#[test]
+fn constants_of_a_shape_have_it() {
+    let nodes = [node("Shape", &["x"], "s"), node("ConstantOfShape", &["s"], "y")];
+    assert_eq!(inferred(&[5, 3], &nodes, &[]), Some(vec![5, 3]));
+    let shape = |sizes: &[i64]| {
+        inferred(&[1], &[node("ConstantOfShape", &["s"], "y")], &[list("s", sizes)])
+    };
+    assert_eq!(shape(&[2, 0]), Some(vec![2, 0]));
+    assert_eq!(shape(&[2, -1]), None);
 }
 
 #[test]
