@@ -10,7 +10,7 @@ use crate::{
     model::tests::network::{Network as Build, value},
     onnx::{
         messages::{AttributeProto, GraphProto, NodeProto},
-        tests::node,
+        tests::{integers, node},
     },
 };
 
@@ -192,6 +192,32 @@ fn softmax_may_come_before_the_levels_are_joined() {
     graph.node[index] = both;
     graph.node.splice(index..index, parts);
     assert!(!is_traced(&graph), "recognised by its outputs only");
+}
+
+/// Where the outputs have no batch; in front of that, the softmax's axis is another.
+#[test]
+fn the_batch_may_be_taken_off_behind_all_levels() {
+    let found = |op: &str, index: i64, flat: bool, axis: i64| {
+        let mut graph = graph(&Build::default());
+        maker(&mut graph, "conf").attribute = vec![AttributeProto::new_int("axis", axis)];
+        for (name, values) in [("loc", 4), ("conf", 2), ("landms", 10)] {
+            let batched = format!("{name} batched");
+            maker(&mut graph, name).output[0] = batched.clone();
+            graph.node.push(node(op, &[&batched, "index"], name));
+            let output = graph.output.iter_mut().find(|output| output.name() == name).unwrap();
+            let sizes = [1, -1, values];
+            *output = value(name, if flat { &sizes[1..] } else { &sizes });
+        }
+        graph.initializer.push(integers("index", &[], &[index]));
+        is_traced(&graph)
+    };
+    for op in ["Squeeze", "Gather"] {
+        assert!(found(op, 0, true, -1), "{op}");
+        assert!(found(op, 0, true, 2), "{op}");
+        assert!(!found(op, 0, true, 1), "{op}");
+        assert!(!found(op, 0, false, -1), "{op}, with the batch still there");
+    }
+    assert!(!found("Gather", 1, true, -1), "another picture");
 }
 
 #[test]
