@@ -48,7 +48,7 @@ const EMBEDDED_MODEL: Option<&[u8]> = Some(include_bytes!(env!("RETINAFACE_MODEL
 const EMBEDDED_MODEL: Option<&[u8]> = None;
 
 const MODEL_FILE_BLURB: &str = concat!(
-    "ONNX file with a network of the PyTorch, InsightFace, SCRFD or YuNet family (unset = ",
+    "ONNX file with a network of the PyTorch, InsightFace, SCRFD, YuNet or YOLO family (unset = ",
     env!("RETINAFACE_BUILT_IN"),
     ")"
 );
