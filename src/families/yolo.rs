@@ -181,7 +181,11 @@ fn by_shape(network: &Network) -> Option<Recognised> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::families::level::{BOX_VALUES, LANDMARK_VALUES};
+    use crate::{
+        families::level::{BOX_VALUES, LANDMARK_VALUES},
+        model::tests::network::value,
+        onnx::{messages::GraphProto, tests::node},
+    };
 
     fn level(family: &Yolo, objectness: bool) -> Level {
         let level = RecognisedLevel {
@@ -195,6 +199,44 @@ mod tests {
         };
         // 7·4 cells behind others, of 1000 anchors.
         family.level(&level, Scores::Logits, (7, 4), Others { before: 104, all: 1000 })
+    }
+
+    /// 64×32 pixels are 8·4, 4·2 and 2·1 cells.
+    #[test]
+    fn the_output_has_an_anchor_for_each_cell() {
+        let found = |sizes: [i64; 3], op: &str| {
+            let proto = GraphProto {
+                node: vec![node("Conv", &["image"], "x"), node(op, &["x"], "y")],
+                output: vec![value("y", &sizes)],
+                ..GraphProto::default()
+            };
+            by_shape(&Network::new(&proto, "image", Some((64, 32))))
+        };
+        for (sizes, family, anchors, objectness) in [
+            ([1, 20, 42], &WITH_VISIBILITY, 1, None),
+            ([1, 15, 42], &YOLO, 1, None),
+            ([1, 126, 16], &YOLOV5, 3, Some(0)),
+        ] {
+            let found = found(sizes, "Sigmoid").expect(family.name);
+            assert_eq!(
+                (found.family.name(), found.outputs.as_slice()),
+                (family.name, &["y".into()][..])
+            );
+            assert_eq!(
+                found.levels.iter().map(|level| level.stride).collect::<Vec<_>>(),
+                [8, 16, 32]
+            );
+            for level in &found.levels {
+                assert_eq!((level.anchors, level.objectness), (anchors, objectness));
+                assert_eq!((level.scores, level.boxes, level.landmarks), (0, 0, Some(0)));
+            }
+        }
+        assert!(found([1, 15, -1], "Sigmoid").is_some());
+        assert!(found([1, 126, 16], "Relu").is_none(), "no probabilities");
+        for sizes in [[1, 20, 43], [1, 42, 20], [1, 16, 126], [1, 42, 16], [1, -1, 42]] {
+            assert!(found(sizes, "Sigmoid").is_none(), "{sizes:?}");
+        }
+        assert_eq!(YOLO.multiple(), 32);
     }
 
     /// `[1, 20, 1000]`: value v of cell c is number v·1000 + 104 + c.
