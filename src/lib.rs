@@ -9,6 +9,7 @@ pub mod geometry;
 pub mod gstreamer;
 pub mod inference;
 pub mod model;
+pub mod native;
 pub mod onnx;
 pub mod ordered_pool;
 pub mod orientation;

@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each room of src/ and the rooms that it may use. A room is a file or a folder.
-const ROOMS: [(&str, &[&str]); 15] = [
+const ROOMS: [(&str, &[&str]); 16] = [
     ("geometry", &[]),
     ("frame", &[]),
     ("orientation", &["geometry"]),
@@ -20,7 +20,8 @@ const ROOMS: [(&str, &[&str]); 15] = [
     ("families", &["face", "geometry", "onnx", "preprocess"]),
     ("retinaface", &["face", "families", "frame", "geometry", "orientation", "preprocess"]),
     ("model", &["families", "onnx", "preprocess"]),
-    ("inference", &["families", "model", "preprocess", "retinaface"]),
+    ("native", &["onnx"]),
+    ("inference", &["families", "model", "native", "preprocess", "retinaface"]),
     ("gstreamer", &["face", "frame", "geometry", "orientation"]),
     (
         "retinafacedetect",
