@@ -19,6 +19,12 @@ enum Kind {
     #[cfg(target_arch = "aarch64")]
     Neon(pulp::aarch64::Neon),
     Plain(Scalar),
+    /// As many lanes as NEON, on any machine.
+    #[cfg(test)]
+    Four(pulp::Scalar128b),
+    /// As many lanes as AVX-512.
+    #[cfg(test)]
+    Sixteen(pulp::Scalar512b),
 }
 
 impl InstructionSet {
@@ -35,6 +41,13 @@ impl InstructionSet {
         #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
         let vectors: [Option<Kind>; 0] = [];
         vectors.into_iter().flatten().map(Self).chain([Self::PLAIN])
+    }
+
+    /// What this machine has, and the lanes of what it may not have.
+    #[cfg(test)]
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let emulated = [Kind::Four(pulp::Scalar128b), Kind::Sixteen(pulp::Scalar512b)];
+        Self::available().chain(emulated.map(Self))
     }
 
     /// The best one that this machine has.
@@ -71,6 +84,10 @@ impl InstructionSet {
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(simd) => Simd::vectorize(simd, kernel),
             Kind::Plain(simd) => Simd::vectorize(simd, kernel),
+            #[cfg(test)]
+            Kind::Four(simd) => Simd::vectorize(simd, kernel),
+            #[cfg(test)]
+            Kind::Sixteen(simd) => Simd::vectorize(simd, kernel),
         }
     }
 }
@@ -85,6 +102,10 @@ impl fmt::Display for InstructionSet {
             #[cfg(target_arch = "aarch64")]
             Kind::Neon(_) => "NEON",
             Kind::Plain(_) => "no vectors",
+            #[cfg(test)]
+            Kind::Four(_) => "4 lanes",
+            #[cfg(test)]
+            Kind::Sixteen(_) => "16 lanes",
         })
     }
 }

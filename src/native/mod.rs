@@ -19,3 +19,6 @@ mod run;
 pub use instructions::InstructionSet;
 pub use program::{Program, Unsupported};
 pub use run::Run;
+
+#[cfg(test)]
+mod tests;

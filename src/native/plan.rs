@@ -345,7 +345,10 @@ impl Planning {
             let (channels, lanes) = input;
             let kernel = match &node.operation {
                 Operation::Convolution(convolution)
-                    if convolution.groups == channels && convolution.bias.len() == channels =>
+                    // One channel may be a plane.
+                    if convolution.groups == channels
+                        && convolution.bias.len() == channels
+                        && lanes == self.lanes =>
                 {
                     Kernel::Depthwise(Depthwise::new(convolution, self.lanes))
                 }

@@ -3,7 +3,7 @@
 //! A network as the steps that compute it.
 
 use super::{
-    graph::Shape,
+    graph::{Graph, Shape},
     instructions::InstructionSet,
     lower::lower,
     passes::simplify,
@@ -29,7 +29,10 @@ impl Program {
     /// Compiles an ONNX file as [`Model::specialise`](crate::model::Model::specialise) writes it for
     /// planes, one picture a run and one lane.
     pub fn compile(network: &[u8], set: InstructionSet) -> Result<Self, Unsupported> {
-        let mut graph = lower(network)?;
+        Self::new(lower(network)?, set)
+    }
+
+    pub(super) fn new(mut graph: Graph, set: InstructionSet) -> Result<Self, Unsupported> {
         simplify(&mut graph, set.lanes());
         Ok(Self { plan: plan(graph, set.lanes())?, set })
     }

@@ -66,8 +66,10 @@ impl Epilogue {
         match self.clip {
             None => value,
             Some([low, high]) => {
-                let value = simd.max_f32s(simd.splat_f32s(low), value);
-                simd.min_f32s(simd.splat_f32s(high), value)
+                let clipped = simd.max_f32s(value, simd.splat_f32s(low));
+                let clipped = simd.min_f32s(clipped, simd.splat_f32s(high));
+                // Which of the two is taken where one is not a number depends on the instruction set.
+                simd.select_f32s(simd.equal_f32s(value, value), clipped, value)
             }
         }
     }

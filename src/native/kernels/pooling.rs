@@ -68,7 +68,6 @@ impl Work<'_> {
                     let pixel = line.add((column * stride[1] + tap - pads[1]) * S::F32_LANES);
                     let pixel = load::<S>(pixel);
                     value = match pooling.kind {
-                        // In this order, what is not a number stays so.
                         PoolingKind::Max => simd.max_f32s(value, pixel),
                         _ => simd.add_f32s(value, pixel),
                     };
