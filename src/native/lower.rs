@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use prost::Message;
 
-use super::{graph::*, program::Unsupported};
+use super::{graph::*, kernels::dense::MOST_ROWS, program::Unsupported};
 use crate::onnx::{
     accessors::printable,
     convolution::Convolution as Weights,
@@ -160,7 +160,7 @@ impl<'a> Lowering<'a> {
         let kernel = [dims[2], dims[3]];
         let (kernel, weights) = dilate(kernel, dilations, weights);
         let window = window(node, kernel, input)?;
-        if kernel[0] > super::kernels::dense::MOST_ROWS {
+        if kernel[0] > MOST_ROWS {
             return None;
         }
         Some(Operation::Convolution(Convolution {
@@ -207,6 +207,9 @@ impl<'a> Lowering<'a> {
             return None;
         }
         let window = window(node, pair(kernel, 1)?, input)?;
+        if window.kernel[0] > MOST_ROWS {
+            return None;
+        }
         let kind = match (node.op(), node.int("count_include_pad").unwrap_or(0)) {
             ("MaxPool", _) => PoolingKind::Max,
             (_, 0) => PoolingKind::Average,
