@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! GStreamer plugin that finds faces in video with RetinaFace on ONNX Runtime.
+//! GStreamer plugin that finds faces in video with RetinaFace networks.
 
 pub mod face;
 pub mod families;

@@ -14,7 +14,7 @@ use std::{
 
 use gstretinaface::{
     frame,
-    inference::{Config, Loader, OrtEngine},
+    inference::{Config, Loader, Provider, Request, SessionEngine},
     meta,
     model::{InputSpec, Known, Model},
     ordered_pool::OrderedPool,
@@ -43,21 +43,30 @@ unsafe impl GlobalAlloc for Counting {
     }
 }
 
-/// One frame after the other through preprocessing, ONNX Runtime, decoding and suppression, on two
-/// threads.
 #[test]
 fn nothing_is_allocated_for_a_frame() {
+    // One after the other, as all allocations are counted.
+    for provider in [Provider::Cpu, Provider::Native] {
+        let request = Request { threads: 1, ..Request::default() };
+        let config = request.resolve(provider).expect("the default precision");
+        nothing_is_allocated_with(&config);
+    }
+}
+
+/// One frame after the other through preprocessing, the network, decoding and suppression, on two
+/// threads.
+fn nothing_is_allocated_with(config: &Config) {
     let sample = common::astronaut("BGR");
     let info = gst_video::VideoInfo::from_caps(sample.caps().expect("caps")).expect("video");
     let layout = frame::Layout::try_from(&info).expect("a format we read");
     let model = std::fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
     let model = Model::shared(&model, &Known::default()).expect("a RetinaFace network");
     let spec = InputSpec::new((320, 320), &model.strides());
-    let loader = Loader::new(|_, _| (), model, Box::new(|_| ())).expect("ONNX Runtime");
-    let session = loader.session(&spec, &Config::cpu(1)).expect("it loads");
+    let loader = Loader::new(|_, _| (), model, Box::new(|_| ()));
+    let session = loader.session(&spec, config).expect("it loads");
     let parameters = common::parameters(0.1);
     let workers = (0..2).map(|_| {
-        let mut engine = OrtEngine::new(Arc::clone(&session)).expect("it runs");
+        let mut engine = SessionEngine::new(Arc::clone(&session)).expect("it runs");
         let mut detector = Detector::default();
         let (info, sample) = (info.clone(), sample.clone());
         let placement = Placement::whole(spec.size);
@@ -86,5 +95,5 @@ fn nothing_is_allocated_for_a_frame() {
     (0..20).for_each(|_| round());
     let before = ALLOCATIONS.load(Ordering::SeqCst);
     (0..10).for_each(|_| round());
-    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0);
+    assert_eq!(ALLOCATIONS.load(Ordering::SeqCst) - before, 0, "with {config:?}");
 }

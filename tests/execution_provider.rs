@@ -4,7 +4,13 @@
 
 mod common;
 
-use std::{env, fs, os::unix, path::Path, process::Command, sync::Arc};
+use std::{
+    env, fs,
+    os::unix,
+    path::Path,
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use gst::prelude::*;
 use gstretinaface::{
@@ -74,10 +80,12 @@ fn the_cpu_is_there() {
 
 #[test]
 fn a_precision_that_the_provider_lacks_is_an_error() {
-    let outcome = astronaut("execution-provider=cpu precision=fp16");
-    assert_eq!(outcome.errors, 1, "the decoder offers the caps again");
-    let error = outcome.error.expect("an error");
-    assert!(error.contains("CPU") && error.contains("precision"), "{error}");
+    for (provider, name) in [("cpu", "CPU"), ("native", "native")] {
+        let outcome = astronaut(&format!("execution-provider={provider} precision=fp16"));
+        assert_eq!(outcome.errors, 1, "the decoder offers the caps again");
+        let error = outcome.error.expect("an error");
+        assert!(error.contains(name) && error.contains("precision"), "{error}");
+    }
 }
 
 #[test]
@@ -86,22 +94,25 @@ fn sessions_are_shared_where_they_are_for_the_same() {
     let model = Model::shared(&model, &Known::default()).expect("a RetinaFace network");
     let session = |size, strides: &[u32], config: &Config| {
         let loader = Loader::new(|_, _| (), Arc::clone(&model), Box::new(|_| ()));
-        let loader = loader.expect("ONNX Runtime");
         loader.session(&InputSpec::new(size, strides), config).expect("it loads")
     };
-    let one = session((64, 48), &[32], &Config::cpu(1));
-    // Three workers of one thread each need no thread besides their own.
-    let request = Request { in_flight: 3, threads: 1, ..Request::default() };
-    let three = request.resolve(Provider::Cpu).expect("the default precision");
-    for same in [&Config::cpu(1), &three] {
-        assert!(Arc::ptr_eq(&one, &session((64, 48), &[32], same)), "{same:?}");
+    for provider in [Provider::Cpu, Provider::Native] {
+        let config = |in_flight, threads| {
+            let request = Request { in_flight, threads, ..Request::default() };
+            request.resolve(provider).expect("the default precision")
+        };
+        let one = session((64, 48), &[32], &config(1, 1));
+        // Three workers of one thread each need no thread besides their own.
+        for same in [config(1, 1), config(3, 1)] {
+            assert!(Arc::ptr_eq(&one, &session((64, 48), &[32], &same)), "{same:?}");
+        }
+        let others = [
+            session((48, 64), &[32], &config(1, 1)),
+            session((64, 48), &[16], &config(1, 1)),
+            session((64, 48), &[32], &config(1, 2)),
+        ];
+        assert!(others.iter().all(|other| !Arc::ptr_eq(&one, other)));
     }
-    let others = [
-        session((48, 64), &[32], &Config::cpu(1)),
-        session((64, 48), &[16], &Config::cpu(1)),
-        session((64, 48), &[32], &Config::cpu(2)),
-    ];
-    assert!(others.iter().all(|other| !Arc::ptr_eq(&one, other)));
 }
 
 /// One of these tests, on its own.
@@ -109,6 +120,71 @@ fn in_a_process(test: &str) -> Command {
     let mut command = Command::new(env::current_exe().expect("this test"));
     command.args(["--exact", test, "--show-output"]);
     command
+}
+
+/// The files of this process that have ONNX Runtime in their names.
+fn onnxruntime_files() -> Vec<String> {
+    let maps = fs::read_to_string("/proc/self/maps").expect("Linux");
+    let files = maps.lines().filter_map(|line| line.split_once('/').map(|(_, file)| file));
+    files.filter(|file| file.contains("libonnxruntime")).map(str::to_owned).collect()
+}
+
+/// Run by itself below, in a process that has not loaded ONNX Runtime.
+#[test]
+#[ignore = "run by auto_is_native_and_does_not_load_onnxruntime"]
+fn auto_is_native_here() {
+    for properties in ["", "precision=fp16 in-flight=2", "execution-provider=native"] {
+        let outcome = astronaut(properties);
+        assert_eq!((outcome.error, outcome.faces.len()), (None, 1), "{properties}");
+        assert_eq!(outcome.provider.as_deref(), Some("native"), "{properties}");
+        assert!(outcome.warnings.is_empty(), "{properties}: {:?}", outcome.warnings);
+    }
+    assert_eq!(onnxruntime_files(), [""; 0]);
+    assert!(!inference::is_loaded());
+    // Where it is there for something else, native kernels are compared with it.
+    assert_eq!(astronaut("execution-provider=cpu").provider.as_deref(), Some("cpu"));
+    assert!(inference::is_loaded() && !onnxruntime_files().is_empty());
+    assert_eq!(astronaut("").provider.as_deref(), Some("native"));
+}
+
+#[test]
+fn auto_is_native_and_does_not_load_onnxruntime() {
+    if Provider::Cuda.leaves_device_idle() {
+        eprintln!("SKIPPED: auto_is_native_and_does_not_load_onnxruntime: there is a GPU here");
+        return;
+    }
+    let mut test = in_a_process("auto_is_native_here");
+    assert!(test.arg("--ignored").status().expect("it runs").success());
+}
+
+#[test]
+fn a_network_with_an_operator_without_kernel_runs_in_onnxruntime() {
+    static LOG: Mutex<String> = Mutex::new(String::new());
+    common::init();
+    gst::log::set_threshold_for_name("retinafacedetect", gst::DebugLevel::Info);
+    gst::log::remove_default_log_function();
+    gst::log::add_log_function(|category, _, _, _, _, _, message| {
+        if category.name() == "retinafacedetect"
+            && let Some(message) = message.get()
+        {
+            LOG.lock().expect("nobody fails here").push_str(&format!("{message}\n"));
+        }
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = folder.path().join("network.onnx");
+    fs::write(&network, common::with_foreign_operator()).expect("a file");
+    let reason = "native cannot run the network: there is no kernel for its operator Neg";
+    for (provider, warnings) in [("auto", 0), ("native", 1)] {
+        let properties = format!("execution-provider={provider} in-flight=2 model-file=");
+        let outcome = astronaut(&format!("{properties}{}", network.display()));
+        assert_eq!((outcome.error, outcome.faces.len()), (None, 1));
+        assert_eq!(outcome.provider.as_deref(), Some("cpu"));
+        assert_eq!(outcome.warnings.len(), warnings, "{:?}", outcome.warnings);
+        let warning = format!("Detecting faces with CPU: {reason}");
+        assert!(outcome.warnings.iter().all(|text| text.starts_with(&warning)), "{warning}");
+        let log = std::mem::take(&mut *LOG.lock().expect("nobody fails here"));
+        assert!(log.contains(&format!("Not using native: {reason}")), "{log}");
+    }
 }
 
 /// Those that need a library beside ONNX Runtime: nick and name.
@@ -140,6 +216,20 @@ fn providers_that_were_left_out_are_an_error() {
 #[ignore = "run by providers_that_cannot_be_used"]
 fn providers_that_cannot_be_used_here() {
     let reason = env::var("REASON").expect("set by the other test");
+    // OpenVINO is used only for bf16.
+    for (precision, tried) in [("auto", PROVIDERS.len() - 1), ("bf16", PROVIDERS.len())] {
+        let outcome = astronaut(&format!("execution-provider=auto precision={precision}"));
+        assert_eq!(outcome.error, None);
+        assert_eq!((outcome.faces.len(), outcome.provider.as_deref()), (1, Some("native")));
+        if reason.is_empty() || tried == 0 {
+            assert!(outcome.warnings.is_empty(), "{:?}", outcome.warnings);
+        } else {
+            let [warning] = outcome.warnings.as_slice() else { panic!("{:?}", outcome.warnings) };
+            assert!(warning.starts_with("Detecting faces with native: "), "{warning}");
+            assert_eq!(warning.matches(&reason).count(), tried, "{warning}");
+        }
+    }
+    assert!(!inference::is_loaded(), "that takes no more than a look at the files");
     for (name, official) in PROVIDERS {
         let outcome = astronaut(&format!("execution-provider={name}"));
         let error = outcome.error.expect("an error");
@@ -147,14 +237,6 @@ fn providers_that_cannot_be_used_here() {
         let names_it = error.contains(official) || error.contains(&format!("providers_{name}.so"));
         assert!(names_it && error.contains(&reason), "{error}");
         assert!(error.contains("install"), "what to do: {error}");
-    }
-    let outcome = astronaut("execution-provider=auto");
-    assert_eq!(outcome.error, None);
-    assert_eq!((outcome.faces.len(), outcome.provider.as_deref()), (1, Some("cpu")));
-    if !reason.is_empty() {
-        let [warning] = outcome.warnings.as_slice() else { panic!("{:?}", outcome.warnings) };
-        assert!(warning.starts_with("Detecting faces with CPU: "), "{warning}");
-        assert_eq!(warning.matches(&reason).count(), PROVIDERS.len(), "{warning}");
     }
 }
 
@@ -229,6 +311,11 @@ fn openvino_finds_the_cpu_s_faces() {
     let off = [("auto", 0.98, 0.02), ("bf16", 0.7, 0.2)];
     let test = "openvino_finds_the_cpu_s_faces";
     finds_the_cpu_s_faces(test, Provider::OpenVino, "openvino", &off);
+    if Provider::OpenVino.find().is_ok() {
+        let selected = |properties| astronaut(properties).provider;
+        assert_eq!(selected("precision=bf16").as_deref(), Some("openvino"));
+        assert_eq!(selected("").as_deref(), Some("native"), "only for bf16");
+    }
 }
 
 #[test]
@@ -259,8 +346,8 @@ fn is_gpu_build_without_gpu(test: &str) -> bool {
 }
 
 #[test]
-fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
-    if !is_gpu_build_without_gpu("without_a_driver_auto_is_the_cpu_and_cuda_an_error") {
+fn without_a_driver_auto_is_native_and_cuda_an_error() {
+    if !is_gpu_build_without_gpu("without_a_driver_auto_is_native_and_cuda_an_error") {
         return;
     }
     let error = astronaut("execution-provider=cuda").error.expect("an error");
@@ -268,7 +355,7 @@ fn without_a_driver_auto_is_the_cpu_and_cuda_an_error() {
     let error = astronaut("execution-provider=tensorrt").error.expect("an error");
     assert!(error.contains("TensorRT") && error.contains("install"), "{error}");
     let auto = astronaut("execution-provider=auto");
-    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
+    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("native")));
     assert!(auto.warnings.is_empty(), "nobody has a GPU to use: {:?}", auto.warnings);
 }
 
@@ -284,9 +371,9 @@ fn a_gpu_that_cannot_be_used_here() {
     assert!(cuda.progress.is_empty());
 
     let auto = astronaut("execution-provider=auto");
-    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("cpu")));
+    assert_eq!((auto.error, auto.provider.as_deref()), (None, Some("native")));
     let [warning] = auto.warnings.as_slice() else { panic!("{:?}", auto.warnings) };
-    assert!(warning.contains("with CPU: CUDA") && warning.contains("install CUDA"), "{warning}");
+    assert!(warning.contains("with native: CUDA") && warning.contains("install CUDA"), "{warning}");
     assert!(auto.progress.is_empty(), "no engine is built unasked");
 
     // The bus has the start of a build and its end.
@@ -295,7 +382,10 @@ fn a_gpu_that_cannot_be_used_here() {
     assert!(tensorrt.error.expect("an error").contains("TensorRT"));
     assert_eq!(tensorrt.progress, reported);
     let auto = astronaut("execution-provider=auto tensorrt-build=true");
-    assert_eq!((auto.provider.as_deref(), auto.progress.as_slice()), (Some("cpu"), &reported[..]));
+    assert_eq!(
+        (auto.provider.as_deref(), auto.progress.as_slice()),
+        (Some("native"), &reported[..])
+    );
 }
 
 #[test]

@@ -11,6 +11,8 @@ use std::{fs, path::Path};
 use gstretinaface::{face::Face, geometry::Rect};
 use serde_json::Value;
 
+/// Those that compute on any machine, with kernels of their own each.
+const PROVIDERS: [&str; 2] = ["native", "cpu"];
 /// The default of `score-threshold`.
 const SCORE_THRESHOLD: f32 = 0.6;
 /// Two implementations of the same arithmetic differ in the last digits, so a face this close to
@@ -96,8 +98,11 @@ fn fetched_pictures_have_the_golden_faces() {
         let threshold = result["properties"]["score-threshold"].as_f64().expect("a number") as f32;
         let expected = expected(&result["faces"]);
         compared += expected.len();
-        let found = common::faces(&path, "BGR", &properties);
-        check(&format!("{picture} {properties}"), found, &expected, threshold);
+        for provider in PROVIDERS {
+            let properties = format!("{properties} execution-provider={provider}");
+            let found = common::faces(&path, "BGR", &properties);
+            check(&format!("{picture} {properties}"), found, &expected, threshold);
+        }
     }
     // One in each of two pictures at four settings, and those of the low thresholds.
     assert_eq!(compared, 15);
@@ -110,10 +115,13 @@ fn check_shared_pictures(test: &str, strides: &str) {
     let pictures = golden.as_object().expect("pictures");
     assert!(pictures.len() >= 14);
     for (name, picture) in pictures {
-        let properties = format!("max-size=0 strides={}", strides.replace(',', "+"));
-        let found = common::faces(&shared.join("images").join(name), "BGR", &properties);
         let expected = expected(&picture[format!("strides={strides}")]);
-        check(&format!("{name} {properties}"), found, &expected, SCORE_THRESHOLD);
+        for provider in PROVIDERS {
+            let strides = strides.replace(',', "+");
+            let properties = format!("max-size=0 strides={strides} execution-provider={provider}");
+            let found = common::faces(&shared.join("images").join(name), "BGR", &properties);
+            check(&format!("{name} {properties}"), found, &expected, SCORE_THRESHOLD);
+        }
     }
 }
 
@@ -142,7 +150,8 @@ fn the_replaced_programs_networks_find_its_golden_faces() {
             let (network, scale) = key.split_once('@').expect("a network and a scale");
             let model = shared.join("models").join(format!("{network}.onnx"));
             let properties = format!(
-                "model-file=\"{}\" max-size=0 channel-order=bgr scale={scale} scale-method=nearest",
+                "model-file=\"{}\" max-size=0 channel-order=bgr scale={scale} scale-method=nearest \
+                 execution-provider=native",
                 model.display()
             );
             let found = common::faces(&shared.join("images").join(name), "BGR", &properties);
@@ -231,16 +240,19 @@ fn check_family(test: &str, network: &str, properties: &str) {
 
 #[test]
 fn scrfd_finds_its_golden_faces() {
-    check_family("scrfd_finds_its_golden_faces", "scrfd_500m_kps", "");
+    check_family("scrfd_finds_its_golden_faces", "scrfd_500m_kps", "execution-provider=native");
 }
 
 #[test]
 fn scrfd_finds_its_golden_faces_with_several_in_flight() {
     let test = "scrfd_finds_its_golden_faces_with_several_in_flight";
-    check_family(test, "scrfd_500m_kps", "in-flight=2");
+    check_family(test, "scrfd_500m_kps", "execution-provider=cpu in-flight=2");
 }
 
 #[test]
 fn yunet_finds_its_golden_faces() {
-    check_family("yunet_finds_its_golden_faces", "yunet_n_dynamic", "iou-threshold=0.3");
+    for provider in PROVIDERS {
+        let properties = format!("iou-threshold=0.3 execution-provider={provider}");
+        check_family("yunet_finds_its_golden_faces", "yunet_n_dynamic", &properties);
+    }
 }

@@ -40,7 +40,8 @@ fn start_here() {
     let registry = gst::Registry::get();
     registry.add_plugin(&plugin).expect("a plugin");
     let pipeline = gst::parse::launch(
-        "videotestsrc num-buffers=1 ! video/x-raw,width=64,height=64 ! retinafacedetect ! fakesink",
+        "videotestsrc num-buffers=1 ! video/x-raw,width=64,height=64 ! \
+         retinafacedetect execution-provider=cpu ! fakesink",
     );
     let pipeline = pipeline.expect("a pipeline");
     let bus = pipeline.bus().expect("a bus");

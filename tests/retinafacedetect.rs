@@ -500,7 +500,7 @@ fn regions_of_other_elements_may_have_any_bytes() {
 #[test]
 fn more_memory_than_there_is_is_an_error() {
     const CAPS: &str = "video/x-raw,format=GRAY8,width=8192,height=8192";
-    for provider in ["auto", "cpu"] {
+    for provider in ["auto", "native", "cpu"] {
         let message =
             error(&format!("scale=4 max-size=0 in-flight=64 execution-provider={provider}"), CAPS);
         assert!(message.contains("32768×32768") && message.contains("max-size"), "{message}");
@@ -569,24 +569,39 @@ fn after_an_error_the_element_can_be_used_again() {
 
 /// Run by itself below, in a process in which ONNX Runtime is missing.
 #[test]
-#[ignore = "run by without_onnxruntime_the_element_says_so"]
+#[ignore = "run by without_onnxruntime_the_element_says_so_if_it_needs_it"]
 fn element_without_onnxruntime() {
     common::init();
+    let faces = common::faces(&common::media("astronaut.png"), "BGR", "");
+    assert_eq!(faces.len(), 1, "nothing needs it");
     let element = gst::ElementFactory::make("retinafacedetect").build().expect("an element");
     let bus = gst::Bus::new();
     element.set_bus(Some(&bus));
+    element.set_property_from_str("execution-provider", "cpu");
     assert!(element.set_state(gst::State::Ready).is_err(), "it stays in NULL");
     let message = bus.pop_filtered(&[gst::MessageType::Error]).expect("an error");
     let gst::MessageView::Error(err) = message.view() else { panic!("not an error") };
     let text = err.error().to_string();
     assert!(text.contains("ORT_DYLIB_PATH") && text.contains("scripts/setup"), "{text}");
     element.set_state(gst::State::Null).expect("back to NULL");
+
+    // Kernels of our own lack an operator of this network.
+    let folder = tempfile::tempdir().expect("a folder");
+    let network = folder.path().join("network.onnx");
+    std::fs::write(&network, common::with_foreign_operator()).expect("a file");
+    for provider in ["auto", "native"] {
+        let text = error(
+            &format!("execution-provider={provider} model-file={}", network.display()),
+            "video/x-raw,width=64,height=64",
+        );
+        assert!(text.contains("Neg") && text.contains("ORT_DYLIB_PATH"), "{text}");
+    }
     common::run("videotestsrc num-buffers=1 ! retinafaceoverlay ! appsink name=sink")
         .expect("other elements work");
 }
 
 #[test]
-fn without_onnxruntime_the_element_says_so() {
+fn without_onnxruntime_the_element_says_so_if_it_needs_it() {
     for library in ["/nowhere/libonnxruntime.so", env!("CARGO_MANIFEST_DIR"), "/dev/null"] {
         let status = Command::new(std::env::current_exe().expect("this test"))
             .args(["--exact", "element_without_onnxruntime", "--ignored"])

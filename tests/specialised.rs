@@ -9,7 +9,7 @@ use std::{fs, path::Path, sync::Arc};
 use gstretinaface::{
     face::Face,
     frame::{Colour, Layout},
-    inference::{Config, Loader, OrtEngine},
+    inference::{Config, Loader, SessionEngine},
     meta,
     model::{InputSpec, Known, Model},
     preprocess::{Form, Pixels, Placement, ScaleMethod},
@@ -24,14 +24,14 @@ const SIZES: [(u32, u32); 6] = [(640, 480), (256, 192), (333, 217), (161, 403), 
 /// Far below what is a face, for more to compare.
 const THRESHOLD: f32 = 0.05;
 
-fn faces(sample: &gst::Sample, engine: &mut OrtEngine, method: ScaleMethod) -> Vec<Face> {
+fn faces(sample: &gst::Sample, engine: &mut SessionEngine, method: ScaleMethod) -> Vec<Face> {
     batch_faces(&[sample], engine, method).remove(0)
 }
 
 /// The faces in each of the pictures, which are one batch.
 fn batch_faces(
     samples: &[&gst::Sample],
-    engine: &mut OrtEngine,
+    engine: &mut SessionEngine,
     method: ScaleMethod,
 ) -> Vec<Vec<Face>> {
     let mut detector = Detector::default();
@@ -99,19 +99,19 @@ fn model() -> Arc<Model> {
 }
 
 fn loader(model: &Arc<Model>) -> Loader {
-    Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime")
+    Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ()))
 }
 
 /// The rewritten network at work on the CPU.
-fn engine(model: &Arc<Model>, spec: &InputSpec) -> OrtEngine {
+fn engine(model: &Arc<Model>, spec: &InputSpec) -> SessionEngine {
     let session = loader(model).specialised(spec, &Config::cpu(1));
-    OrtEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
+    SessionEngine::new(Arc::new(session.expect("it is rewritten and loads"))).expect("it runs")
 }
 
 /// The rewritten network finds what the network as exported finds; how many faces.
 fn compare(model: &Arc<Model>, spec: &InputSpec, pictures: &[gst::Sample]) -> usize {
     let original = loader(model).as_exported(spec, &Config::cpu(1)).expect("it loads");
-    let mut original = OrtEngine::new(Arc::new(original)).expect("it runs");
+    let mut original = SessionEngine::new(Arc::new(original)).expect("it runs");
     let mut specialised = engine(model, spec);
     let mut compared = 0;
     for (index, picture) in pictures.iter().enumerate() {

@@ -50,7 +50,7 @@ const CRATES: [(&[&str], &[&str]); 4] = [
         &["lib.rs", "gstreamer/", "retinafacedetect/", "retinafaceoverlay/"],
     ),
     (&["ort"], &["inference/"]),
-    (&["libloading"], &["inference/error.rs", "inference/library/", "inference/nvidia/"]),
+    (&["libloading"], &["inference/library/", "inference/nvidia/"]),
     (&["cudarc", "sha2"], &["inference/nvidia/"]),
 ];
 

@@ -72,6 +72,11 @@ fn one_thread_per_cpu(provider: &str) {
 }
 
 #[test]
+fn native_has_one_thread_per_cpu() {
+    one_thread_per_cpu("native");
+}
+
+#[test]
 fn the_cpu_has_one_thread_per_cpu() {
     one_thread_per_cpu("cpu");
 }

@@ -10,13 +10,16 @@ use super::{
     provider::Provider,
     session::Session,
 };
-use crate::model::{InputSpec, Model};
+use crate::{
+    model::{InputSpec, Model},
+    native::InstructionSet,
+};
 
 /// What makes two sessions the same.
 struct Key {
     model: Weak<Model>,
     spec: InputSpec,
-    config: (Provider, Precision, Parallelism),
+    config: (Provider, Precision, Parallelism, InstructionSet),
 }
 
 impl PartialEq for Key {
@@ -45,7 +48,7 @@ pub fn get_or_load(
     let key = Key {
         model: Arc::downgrade(model),
         spec: spec.clone(),
-        config: (config.provider, config.precision, config.parallelism),
+        config: (config.provider, config.precision, config.parallelism, config.instructions),
     };
     let entry = {
         let mut sessions = SESSIONS.lock().unwrap_or_else(PoisonError::into_inner);

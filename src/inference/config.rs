@@ -5,6 +5,7 @@
 use std::{fmt, path::PathBuf};
 
 use super::provider::Provider;
+use crate::native::InstructionSet;
 
 /// Number format that a network is computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ pub struct Parallelism {
 /// What is asked for. What is left open depends on the provider: see [`Self::resolve`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// `None`: the first of [`Provider::ALL`] that works.
+    /// `None`: the first of [`Provider::ALL`] that works; OpenVINO only for bf16.
     pub provider: Option<Provider>,
     /// Index of the GPU, in CUDA's order.
     pub device: u32,
@@ -94,4 +95,6 @@ pub struct Config {
     pub cuda_graphs: bool,
     pub tensorrt_cache: Option<PathBuf>,
     pub tensorrt_build: bool,
+    /// What native kernels may use.
+    pub instructions: InstructionSet,
 }

@@ -2,12 +2,11 @@
 
 //! Why a network does not load, or not on one provider.
 
-use std::error::Error as _;
-
 use thiserror::Error;
 
 use super::{
     config::{Config, Precision},
+    library::LibraryError,
     provider::Provider,
 };
 use crate::{model::NotSpecialised, retinaface::detector::EngineError};
@@ -15,6 +14,10 @@ use crate::{model::NotSpecialised, retinaface::detector::EngineError};
 /// A network does not load or does not answer as RetinaFace does.
 #[derive(Debug, Error)]
 pub enum LoadError {
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    #[error("{why}, so that ONNX Runtime is needed. {source}")]
+    NeedsLibrary { why: String, source: LibraryError },
     #[error("ONNX Runtime rejects the network: {0}")]
     Rejected(#[from] ort::Error),
     #[error(transparent)]
@@ -96,6 +99,8 @@ pub enum ProviderError {
          set tensorrt-build, or set execution-provider to tensorrt once"
     )]
     NoEngine,
+    #[error("{provider} cannot run the network: {why}")]
+    CannotRun { provider: Provider, why: String },
     #[error("{provider} (device {device}) does not run: {why}{}", .provider.hint(.why))]
     Refused { provider: Provider, device: u32, why: String },
     #[error(
@@ -106,6 +111,15 @@ pub enum ProviderError {
 }
 
 impl ProviderError {
+    /// Whether the provider's fallback takes over; `asked_for`: this one was asked for in particular.
+    pub fn allows_fallback(&self, asked_for: bool) -> bool {
+        match self {
+            Self::NoEngine => !asked_for,
+            Self::CannotRun { .. } => true,
+            _ => false,
+        }
+    }
+
     /// For a reason that ONNX Runtime gives.
     pub fn refused(provider: Provider, device: u32, why: &str) -> Self {
         Self::Refused { provider, device, why: without_origin(why).to_owned() }
@@ -118,7 +132,10 @@ impl ProviderError {
             Self::NotBuilt { provider }
             | Self::Missing { provider, .. }
             | Self::NoDevice { provider, .. } => provider.leaves_device_idle(),
-            Self::LeftOut { .. } | Self::NoTensorRt { .. } | Self::NoEngine => false,
+            Self::LeftOut { .. }
+            | Self::NoTensorRt { .. }
+            | Self::NoEngine
+            | Self::CannotRun { .. } => false,
             Self::Damaged { .. }
             | Self::Precision { .. }
             | Self::Refused { .. }
@@ -132,11 +149,11 @@ impl Config {
     pub(super) fn refused(&self, why: &str) -> ProviderError {
         ProviderError::refused(self.provider, self.device, why)
     }
-}
 
-/// What the system's loader says. libloading's own message is only that something failed.
-pub fn loader_message(err: &libloading::Error) -> String {
-    err.source().map_or_else(|| err.to_string(), ToString::to_string)
+    /// Networks of this kind are not for the provider.
+    pub(super) fn cannot_run(&self, why: &str) -> ProviderError {
+        ProviderError::CannotRun { provider: self.provider, why: why.to_owned() }
+    }
 }
 
 /// A message of ONNX Runtime without the place in its source, which comes first.
@@ -165,6 +182,18 @@ mod tests {
         assert!(
             ProviderError::refused(Provider::Cpu, 0, why).to_string().ends_with(": out of memory")
         );
+    }
+
+    #[test]
+    fn an_engine_that_was_asked_for_is_not_replaced_but_a_network_always_runs() {
+        let why = "there is no kernel for its operator".to_owned();
+        let cannot = ProviderError::CannotRun { provider: Provider::Native, why };
+        assert!(cannot.allows_fallback(true) && cannot.allows_fallback(false));
+        assert!(!cannot.is_unexpected());
+        assert!(!ProviderError::NoEngine.allows_fallback(true));
+        assert!(ProviderError::NoEngine.allows_fallback(false));
+        let refused = ProviderError::refused(Provider::Native, 0, "");
+        assert!(!refused.allows_fallback(false));
     }
 
     #[test]

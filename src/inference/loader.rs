@@ -7,18 +7,18 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use ort::{environment::Environment, logging::LogLevel, memory::Allocator, value::Tensor};
+use ort::{logging::LogLevel, memory::Allocator, value::Tensor};
 
 use super::{
     cache,
     config::Config,
-    engine::OrtEngine,
+    engine::SessionEngine,
     error::{LoadError, MemoryNeed, SpecialisedError},
     event::{Event, EventHandler},
-    library::{self, LibraryError, Log},
+    library::Log,
     memory,
-    network::{Loaded, Network},
-    providers::AsExported,
+    network::{Loaded, Network, OrtSession},
+    providers::{AsExported, Capabilities},
     session::Session,
 };
 use crate::{
@@ -29,7 +29,7 @@ use crate::{
 
 /// Loads one model's sessions and engines.
 pub struct Loader {
-    environment: &'static Environment,
+    log: Log,
     model: Arc<Model>,
     on_event: EventHandler,
     /// Whether it was told that the network runs as exported.
@@ -37,14 +37,9 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Loads ONNX Runtime itself if this process has not; its messages go to `log`.
-    pub fn new(log: Log, model: Arc<Model>, on_event: EventHandler) -> Result<Self, LibraryError> {
-        Ok(Self {
-            environment: library::environment(log)?,
-            model,
-            on_event,
-            told_as_exported: AtomicBool::new(false),
-        })
+    /// Messages of ONNX Runtime, which is loaded when something needs it, go to `log`.
+    pub fn new(log: Log, model: Arc<Model>, on_event: EventHandler) -> Self {
+        Self { log, model, on_event, told_as_exported: AtomicBool::new(false) }
     }
 
     pub fn model(&self) -> &Model {
@@ -61,8 +56,8 @@ impl Loader {
     }
 
     /// An engine, which has run once. Without CUDA graphs, where they are asked for and do not work.
-    pub fn engine(&self, spec: &InputSpec, config: &Config) -> Result<OrtEngine, LoadError> {
-        let load = |config: &Config| OrtEngine::new(self.session(spec, config)?);
+    pub fn engine(&self, spec: &InputSpec, config: &Config) -> Result<SessionEngine, LoadError> {
+        let load = |config: &Config| SessionEngine::new(self.session(spec, config)?);
         match load(config) {
             Err(err @ (LoadError::Rejected(_) | LoadError::Run { .. })) if config.cuda_graphs => {
                 self.log(LogLevel::Info, &format!("Trying again without CUDA graphs: {err}"));
@@ -127,9 +122,13 @@ impl Loader {
             (AsExported::Never, SpecialisedError::Rewriting(why)) => {
                 Err(config.refused(&why.to_string()).into())
             }
-            (AsExported::Never | AsExported::IfNotRewritable, SpecialisedError::Loading(err)) => {
-                Err(err)
+            (AsExported::ByFallback, SpecialisedError::Rewriting(why)) => {
+                Err(config.cannot_run(&why.to_string()).into())
             }
+            (
+                AsExported::Never | AsExported::ByFallback | AsExported::IfNotRewritable,
+                SpecialisedError::Loading(err),
+            ) => Err(err),
             (AsExported::IfNotRewritable | AsExported::IfNotLoaded, why) => {
                 let session = self.as_exported(spec, config)?;
                 Ok(Session { as_exported: Some(why.to_string()), ..session })
@@ -143,12 +142,12 @@ impl Loader {
         spec: &InputSpec,
         config: &Config,
     ) -> Result<Session, SpecialisedError> {
-        let lanes = config.provider.capabilities().lanes;
+        let Capabilities { lanes, batches, .. } = config.provider.capabilities();
+        let batch = if batches { spec.batch } else { 1 };
         let Specialised { model: file, input, outputs, heads } =
-            self.model.specialise(spec, lanes)?;
-        let Loaded { session, device } = self.load(spec, config, &file)?;
+            self.model.specialise(&InputSpec { batch, ..spec.clone() }, lanes)?;
+        let loaded = self.load(spec, config, &file)?;
         Ok(Session {
-            session,
             spec: spec.clone(),
             input,
             outputs,
@@ -156,7 +155,7 @@ impl Loader {
             heads,
             as_exported: None,
             cuda_graphs: config.cuda_graphs,
-            device,
+            loaded,
         })
     }
 
@@ -173,12 +172,19 @@ impl Loader {
         let heads = model.heads(width, height, &spec.strides);
         // Levels that are not wanted are in the outputs as well.
         let all = model.heads(width, height, &model.strides());
-        // In one piece until nothing can fail, for the session to be dropped before its device.
         let mut loaded = self.load(&spec, &config, model.exported())?;
+        let runtime = match &mut loaded {
+            // Nobody else has it yet.
+            Loaded::OnnxRuntime(runtime) => Arc::get_mut(runtime),
+            Loaded::Native { .. } => None,
+        };
+        let Some(OrtSession { session, device }) = runtime else {
+            return Err(config.cannot_run("only ONNX Runtime runs networks as exported").into());
+        };
         let input = model.input_name().to_owned();
         let mut outputs = Vec::new();
-        let ran = loaded.device.run(&mut || {
-            outputs = output_shapes(&mut loaded.session, &input, model.output_names(), spec.size)
+        let ran = device.run(&mut || {
+            outputs = output_shapes(session, &input, model.output_names(), spec.size)
                 .map_err(|err| EngineError(err.to_string()))?;
             Ok(())
         });
@@ -190,9 +196,7 @@ impl Loader {
                 return Err(LoadError::Output { name: name.clone(), width, height, found, needed });
             }
         }
-        let Loaded { session, device } = loaded;
         Ok(Session {
-            session,
             spec,
             input,
             outputs,
@@ -200,14 +204,13 @@ impl Loader {
             heads,
             as_exported: Some("it was asked for like this".to_owned()),
             cuda_graphs: false,
-            device,
+            loaded,
         })
     }
 
     fn load(&self, spec: &InputSpec, config: &Config, file: &[u8]) -> Result<Loaded, LoadError> {
         let on_event = &|event: Event| self.emit(event);
-        let environment = self.environment;
-        config.provider.load(&Network { environment, on_event, config, file, spec })
+        config.provider.load(&Network { log: self.log, on_event, config, file, spec })
     }
 }
 

@@ -9,10 +9,14 @@ pub enum Provider {
     TensorRt,
     Cuda,
     OpenVino,
+    /// The kernels of this crate.
+    Native,
+    /// Those of ONNX Runtime.
     Cpu,
 }
 
 impl Provider {
-    /// All of them, in the order in which they are tried. The CPU always works.
-    pub const ALL: [Self; 4] = [Self::TensorRt, Self::Cuda, Self::OpenVino, Self::Cpu];
+    /// All of them, in the order in which they are tried. ONNX Runtime's CPU runs every network.
+    pub const ALL: [Self; 5] =
+        [Self::TensorRt, Self::Cuda, Self::OpenVino, Self::Native, Self::Cpu];
 }

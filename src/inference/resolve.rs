@@ -9,6 +9,7 @@ use super::{
     error::ProviderError,
     provider::Provider,
 };
+use crate::native::InstructionSet;
 
 impl Request {
     /// What this comes to on `provider`; an error where it lacks the precision.
@@ -34,12 +35,13 @@ impl Request {
             cuda_graphs: self.cuda_graphs && capabilities.cuda_graphs,
             tensorrt_cache: self.tensorrt_cache.clone(),
             tensorrt_build: self.tensorrt_build,
+            instructions: InstructionSet::best(),
         })
     }
 }
 
 impl Config {
-    /// On the CPU, one frame at a time, with so many threads (0: as many as this process may use at once).
+    /// On ONNX Runtime's CPU, one frame at a time, with so many threads (0: as many as this process may use at once).
     pub fn cpu(count: usize) -> Self {
         Self {
             provider: Provider::Cpu,
@@ -52,6 +54,7 @@ impl Config {
             cuda_graphs: false,
             tensorrt_cache: None,
             tensorrt_build: false,
+            instructions: InstructionSet::best(),
         }
     }
 }
@@ -88,6 +91,8 @@ mod tests {
         assert_eq!(split(Provider::Cpu, 4, 0), (1, 4));
         assert_eq!(split(Provider::OpenVino, 4, 0), (1, 4));
         assert_eq!(split(Provider::Cpu, 6, 4), (4, 2));
+        assert_eq!(split(Provider::Native, 4, 0), (1, 4));
+        assert_eq!(split(Provider::Native, 6, 4), (4, 2));
         #[cfg(feature = "nvidia")]
         {
             assert_eq!(split(Provider::Cuda, 1, 0), (1, 1), "one frame, one run");
@@ -108,6 +113,11 @@ mod tests {
         let all = thread::available_parallelism().map_or(1, usize::from);
         assert_eq!(split(Provider::Cpu, 1, 0), (all, 1));
         assert_eq!(split(Provider::OpenVino, 1, 0), (all, 1));
+        // Each run has its own.
+        assert_eq!(split(Provider::Native, 1, 0), (all, 1));
+        assert_eq!(split(Provider::Native, 1, 3), (3, 1));
+        assert_eq!(split(Provider::Native, 4, 3), (3, 1));
+        assert_eq!(split(Provider::Native, 4, 0), (1, 1));
         // 4 workers with 2 helpers each, and the thread that ONNX Runtime counts as its caller.
         assert_eq!(split(Provider::Cpu, 4, 3), (9, 1));
         assert_eq!(split(Provider::Cpu, 4, 0), (1, 1));
@@ -124,6 +134,8 @@ mod tests {
         };
         assert_eq!(resolve(Provider::Cpu, None), Some(Precision::Fp32));
         assert_eq!(resolve(Provider::Cpu, Some(Precision::Bf16)), None);
+        assert_eq!(resolve(Provider::Native, None), Some(Precision::Fp32));
+        assert_eq!(resolve(Provider::Native, Some(Precision::Bf16)), None);
         assert_eq!(resolve(Provider::OpenVino, None), Some(Precision::Fp32));
         assert_eq!(resolve(Provider::OpenVino, Some(Precision::Bf16)), Some(Precision::Bf16));
         assert_eq!(resolve(Provider::OpenVino, Some(Precision::Fp16)), None);

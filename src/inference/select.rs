@@ -2,98 +2,143 @@
 
 //! Selecting the provider that computes a network, by trying.
 
-use std::slice;
-
 use ort::logging::LogLevel;
 
 use super::{
-    config::{Config, Request},
-    engine::OrtEngine,
+    config::{Config, Precision, Request},
+    engine::SessionEngine,
     error::{LoadError, ProviderError},
+    library::{self, LibraryError},
     loader::Loader,
     provider::Provider,
 };
 use crate::{
     model::InputSpec,
+    native::InstructionSet,
     retinaface::detector::{Engine, Input},
 };
 
+/// The input for which native kernels are compared with plain ones.
+const SMALL: (u32, u32) = (64, 64);
+
 /// The provider that was selected, at work.
 pub struct Selection {
-    pub engine: OrtEngine,
+    pub engine: SessionEngine,
     pub config: Config,
-    /// Better providers that should have worked and did not.
+    /// What should have worked better and did not: the provider that was asked for, or others.
     pub unexpected: Vec<ProviderError>,
 }
 
 impl Loader {
     /// An engine on the provider that is asked for, or on the best one that works. A provider works
-    /// if its outputs are the CPU's. `spec` says what is loaded on a provider.
+    /// if its outputs are what others compute. `spec` says what is loaded on a provider.
     pub fn select(
         &self,
         request: &Request,
         spec: impl Fn(Provider) -> InputSpec,
     ) -> Result<Selection, LoadError> {
-        let candidates = match &request.provider {
-            Some(provider) => slice::from_ref(provider),
-            None => &Provider::ALL,
+        let is_candidate = |provider: &Provider| match request.provider {
+            Some(asked_for) => *provider == asked_for,
+            // Kernels of our own are faster than its fp32.
+            None if *provider == Provider::OpenVino => request.precision == Some(Precision::Bf16),
+            None => true,
         };
-        let mut unexpected = Vec::new();
-        for &provider in candidates.iter().filter(|&&provider| provider != Provider::Cpu) {
-            let refusal = match self.try_on(provider, request, &spec(provider)) {
+        // A precision that other providers have is no reason to do without faces.
+        let request_for = |provider: Provider| match (request.provider, provider.precisions()) {
+            (None, [_]) => Request { precision: None, ..request.clone() },
+            _ => request.clone(),
+        };
+        let (mut unexpected, mut last) = (Vec::new(), None);
+        let others = Provider::ALL.into_iter().filter(|provider| *provider != Provider::Cpu);
+        for provider in others.filter(is_candidate) {
+            let refusal = match self.try_on(provider, &request_for(provider), &spec(provider)) {
                 Ok((engine, config)) => return Ok(Selection { engine, config, unexpected }),
                 Err(LoadError::Provider(refusal)) => refusal,
                 // Others would take as much.
                 Err(err @ LoadError::Memory(_)) => return Err(err),
+                Err(LoadError::Library(why)) if request.provider.is_some() => {
+                    return Err(why.into());
+                }
+                Err(LoadError::Library(LibraryError::NotFound(_))) => {
+                    let library = provider.library().unwrap_or_default().to_owned();
+                    ProviderError::Missing { provider, library }
+                }
                 Err(err) => ProviderError::refused(provider, request.device, &err.to_string()),
             };
-            if request.provider.is_some() {
+            let asked_for = request.provider.is_some();
+            if asked_for && !refusal.allows_fallback(asked_for) {
                 return Err(refusal.into());
             }
             self.log(LogLevel::Info, &format!("Not using {provider}: {refusal}"));
-            unexpected.extend(Some(refusal).filter(ProviderError::is_unexpected));
+            last = Some(refusal.to_string());
+            unexpected.extend(Some(refusal).filter(|why| asked_for || why.is_unexpected()));
         }
-        // A precision that other providers have is no reason to do without faces.
-        let precision = request.precision.filter(|_| request.provider.is_some());
-        let config = Request { precision, ..request.clone() }.resolve(Provider::Cpu)?;
-        let engine = self.engine(&spec(Provider::Cpu), &config)?;
+        let config = request_for(Provider::Cpu).resolve(Provider::Cpu)?;
+        let engine =
+            self.engine(&spec(Provider::Cpu), &config).map_err(|err| match (err, last) {
+                (LoadError::Library(source), Some(why)) => LoadError::NeedsLibrary { why, source },
+                (err, _) => err,
+            })?;
         Ok(Selection { engine, config, unexpected })
     }
 
-    /// An engine on `provider` that was compared with the CPU.
+    /// An engine on `provider` that was checked.
     fn try_on(
         &self,
         provider: Provider,
         request: &Request,
         spec: &InputSpec,
-    ) -> Result<(OrtEngine, Config), LoadError> {
+    ) -> Result<(SessionEngine, Config), LoadError> {
         provider.find()?;
         let mut config = request.resolve(provider)?;
         loop {
             let mut engine = self.engine(spec, &config)?;
             // Where no graph could be captured, the engines to come need not try.
             config.cuda_graphs = engine.has_cuda_graphs();
-            let mut cpu = self.engine(spec, &Config::cpu(1))?;
-            match self.compare(&mut engine, &mut cpu, &config) {
+            match self.check(&mut engine, spec, &config) {
                 Ok(()) => return Ok((engine, config)),
-                Err(err @ ProviderError::Wrong { .. }) if config.cuda_graphs => {
+                Err(LoadError::Provider(err @ ProviderError::Wrong { .. }))
+                    if config.cuda_graphs =>
+                {
                     let retry = format!("Trying again without CUDA graphs: {err}");
                     self.log(LogLevel::Info, &retry);
                     config.cuda_graphs = false;
                 }
-                Err(err) => return Err(err.into()),
+                Err(err) => return Err(err),
             }
         }
     }
 
-    /// Whether `engine` gives what `cpu` gives for a picture of stripes and gradients.
+    /// Compares an engine with ONNX Runtime's CPU. Where this process does without ONNX Runtime, the
+    /// kernels that the engine has are compared with plain ones instead, on a small input.
+    fn check(
+        &self,
+        engine: &mut SessionEngine,
+        spec: &InputSpec,
+        config: &Config,
+    ) -> Result<(), LoadError> {
+        if config.provider.capabilities().needs_onnxruntime || library::is_loaded() {
+            let mut cpu = self.engine(spec, &Config::cpu(1))?;
+            return Ok(self.compare(engine, &mut cpu, config)?);
+        }
+        let plain = Config { instructions: InstructionSet::PLAIN, ..config.clone() };
+        if plain == *config || !self.model().sizes().contain(SMALL) {
+            return Ok(());
+        }
+        let small = InputSpec { size: SMALL, ..spec.clone() };
+        let mut engine = self.engine(&small, config)?;
+        let mut plain = self.engine(&small, &plain)?;
+        Ok(self.compare(&mut engine, &mut plain, config)?)
+    }
+
+    /// Whether `engine` gives what `judge` gives for a picture of stripes and gradients.
     fn compare(
         &self,
-        engine: &mut OrtEngine,
-        cpu: &mut OrtEngine,
+        engine: &mut SessionEngine,
+        judge: &mut SessionEngine,
         config: &Config,
     ) -> Result<(), ProviderError> {
-        for engine in [&mut *engine, &mut *cpu] {
+        for engine in [&mut *engine, &mut *judge] {
             let sample = |index: usize| (index * 7 % 251) as u8;
             match engine.input(0) {
                 Input::Planes(_, planes) => {
@@ -107,12 +152,12 @@ impl Loader {
             }
             engine.run().map_err(|err| config.refused(&err.to_string()))?;
         }
-        if !engine.outputs().map(<[f32]>::len).eq(cpu.outputs().map(<[f32]>::len)) {
+        if !engine.outputs().map(<[f32]>::len).eq(judge.outputs().map(<[f32]>::len)) {
             return Err(config.refused("it has other outputs than the CPU"));
         }
         let Config { provider, device, .. } = *config;
         let tolerance = provider.tolerance(config.precision);
-        for (found, expected) in engine.outputs().zip(cpu.outputs()) {
+        for (found, expected) in engine.outputs().zip(judge.outputs()) {
             let difference = relative_difference(found, expected);
             let found = format!("Relative difference of {provider} from the CPU: {difference}");
             self.log(LogLevel::Info, &found);

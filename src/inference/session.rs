@@ -2,13 +2,12 @@
 
 //! A network loaded for one input.
 
-use super::device::Device;
+use super::network::Loaded;
 use crate::{families::heads::Heads, model::InputSpec, preprocess::Normalisation};
 
 /// A network loaded for one input. Any number of engines may run on it at once where the provider
 /// shares sessions, and else only one.
 pub struct Session {
-    pub(super) session: ort::session::Session,
     /// What it is for. As exported, a network takes planes.
     pub(super) spec: InputSpec,
     pub(super) input: String,
@@ -19,6 +18,5 @@ pub struct Session {
     /// Why the network is not rewritten for its input, if it is not.
     pub(super) as_exported: Option<String>,
     pub(super) cuda_graphs: bool,
-    /// Dropped after the session that computes on it.
-    pub(super) device: Box<dyn Device>,
+    pub(super) loaded: Loaded,
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     frame::Layout,
-    inference::{Config, OrtEngine},
+    inference::{Config, SessionEngine},
     ordered_pool::OrderedPool,
 };
 
@@ -32,7 +32,7 @@ impl Mode {
     pub fn new(
         network: &Arc<Network>,
         config: &Config,
-        engine: OrtEngine,
+        engine: SessionEngine,
         layout: Layout,
         view: View,
         settings: LiveSettings,

@@ -141,7 +141,10 @@ pub enum ChannelOrder {
 #[enum_type(name = "GstRetinaFaceExecutionProvider")]
 #[non_exhaustive]
 pub enum ExecutionProvider {
-    #[enum_value(name = "First of the following that works", nick = "auto")]
+    #[enum_value(
+        name = "First of the following that works; openvino only with precision=bf16",
+        nick = "auto"
+    )]
     Auto,
     #[enum_value(
         name = "TensorRT (NVIDIA GPUs); auto uses it only with cached engines or tensorrt-build=true",
@@ -152,6 +155,8 @@ pub enum ExecutionProvider {
     Cuda,
     #[enum_value(name = "OpenVINO (CPUs)", nick = "openvino")]
     OpenVino,
+    #[enum_value(name = "This plugin's own kernels (CPUs), without ONNX Runtime", nick = "native")]
+    Native,
     #[enum_value(name = "ONNX Runtime's default CPU kernels", nick = "cpu")]
     Cpu,
 }
@@ -200,9 +205,10 @@ impl Orientation {
 
 impl ExecutionProvider {
     /// The only provider to use; `None`: auto.
-    fn wanted(self) -> Option<inference::Provider> {
+    pub fn wanted(self) -> Option<inference::Provider> {
         match self {
             Self::Auto => None,
+            Self::Native => Some(inference::Provider::Native),
             Self::Cpu => Some(inference::Provider::Cpu),
             Self::Cuda => Some(inference::Provider::Cuda),
             Self::TensorRt => Some(inference::Provider::TensorRt),
@@ -230,6 +236,7 @@ impl From<ScaleMethod> for preprocess::ScaleMethod {
 impl From<inference::Provider> for ExecutionProvider {
     fn from(provider: inference::Provider) -> Self {
         match provider {
+            inference::Provider::Native => Self::Native,
             inference::Provider::Cpu => Self::Cpu,
             inference::Provider::Cuda => Self::Cuda,
             inference::Provider::TensorRt => Self::TensorRt,

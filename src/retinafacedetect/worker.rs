@@ -9,8 +9,8 @@ use crate::{
     face::Face,
     frame::Layout,
     inference::{
-        Config, Event, LibraryError, LoadError, Loader, LogLevel, OrtEngine, Provider,
-        ProviderError, Request, Selection,
+        Config, Event, LibraryError, LoadError, Loader, LogLevel, Provider, Request, Selection,
+        SessionEngine,
     },
     meta::{self, MapError},
     model::InputSpec,
@@ -181,14 +181,13 @@ struct Glance {
 /// Engines for one input: for one frame, for two, four and so on.
 struct BatchEngines {
     input: InputKey,
-    engines: Vec<OrtEngine>,
+    engines: Vec<SessionEngine>,
     /// Whether there are none for more frames to come.
     complete: bool,
 }
 
 impl BatchEngines {
-    /// Loads what is missing. Where the provider was not asked for and has no engine, `config` becomes
-    /// that of its fallback.
+    /// Loads what is missing. Where the provider's fallback takes over, `config` becomes its own.
     fn grow(&mut self, network: &Network, config: &mut Config) -> Result<(), DetectError> {
         let loader = &network.loader;
         while !self.complete {
@@ -205,14 +204,17 @@ impl BatchEngines {
                     loader.emit(Event::Log(LogLevel::Warning, &fewer));
                     self.complete = true;
                 }
-                Err(LoadError::Provider(err @ ProviderError::NoEngine)) => {
+                Err(LoadError::Provider(err)) => {
+                    let asked_for = network.request.provider.is_some();
                     let fallback = config.provider.capabilities().fallback;
-                    let Some(provider) = fallback.filter(|_| network.request.provider.is_none())
-                    else {
+                    let Some(provider) = fallback.filter(|_| err.allows_fallback(asked_for)) else {
                         return Err(LoadError::Provider(err).into());
                     };
                     let Config { in_flight, cuda_graphs, .. } = *config;
-                    let request = Request { in_flight, cuda_graphs, ..network.request.clone() };
+                    let precision = network.request.precision;
+                    let precision = precision.filter(|it| provider.precisions().contains(it));
+                    let request =
+                        Request { in_flight, cuda_graphs, precision, ..network.request.clone() };
                     *config = request.resolve(provider).map_err(LoadError::from)?;
                     loader.emit(Event::ProviderChanged(provider, &err));
                 }
@@ -236,7 +238,7 @@ impl Worker {
         layout: &Layout,
         view: &View,
         settings: &LiveSettings,
-        mut engine: Option<OrtEngine>,
+        mut engine: Option<SessionEngine>,
     ) -> Result<(), DetectError> {
         if let Some(engine) = &mut engine {
             // A GPU has something to prepare for each thread.
@@ -251,7 +253,7 @@ impl Worker {
     }
 
     /// Makes the engines for `input` the last.
-    fn load(&mut self, input: InputKey, engine: Option<OrtEngine>) -> Result<(), DetectError> {
+    fn load(&mut self, input: InputKey, engine: Option<SessionEngine>) -> Result<(), DetectError> {
         match self.engines.iter().position(|engines| engines.input == input) {
             Some(index) => self.engines[index..].rotate_left(1),
             None => {
@@ -332,7 +334,7 @@ impl Worker {
 fn detect_batch(
     jobs: &mut [Job],
     batch: &[Glance],
-    engine: &mut OrtEngine,
+    engine: &mut SessionEngine,
     detector: &mut Detector,
 ) -> Result<(), DetectError> {
     for (item, glance) in batch.iter().enumerate() {

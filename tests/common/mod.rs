@@ -13,7 +13,14 @@ use std::{
 };
 
 use gst::prelude::*;
-use gstretinaface::{face::Face, meta, preprocess::ScaleMethod, retinaface::detector::Parameters};
+use gstretinaface::{
+    face::Face,
+    meta,
+    onnx::messages::{ModelProto, NodeProto},
+    preprocess::ScaleMethod,
+    retinaface::detector::Parameters,
+};
+use prost::Message;
 
 pub fn init() {
     static INIT: Once = Once::new();
@@ -106,6 +113,26 @@ pub fn faces_in_frames(
         at("network.onnx").display(),
     ))?;
     Ok(samples.iter().map(|sample| meta::faces(sample.buffer().expect("a buffer"))).collect())
+}
+
+/// The default network with an operator that [`gstretinaface::native`] has no kernel for, Neg, twice in
+/// a row, so that it computes the same.
+pub fn with_foreign_operator() -> Vec<u8> {
+    let network = fs::read("models/retinaface_mv1_0.25.onnx").expect("scripts/setup");
+    let mut network = ModelProto::decode(network.as_slice()).expect("a network");
+    let graph = network.graph.as_mut().expect("a graph");
+    let first = graph.node.iter().position(|node| node.op() == "Conv").expect("a convolution");
+    let output = graph.node[first].output[0].clone();
+    let neg = |from: &str, to: &str| NodeProto {
+        op_type: Some("Neg".into()),
+        input: vec![from.into()],
+        output: vec![to.into()],
+        ..NodeProto::default()
+    };
+    graph.node[first].output[0] = "convolved".into();
+    graph.node.insert(first + 1, neg("convolved", "negative"));
+    graph.node.insert(first + 2, neg("negative", &output));
+    network.encode_to_vec()
 }
 
 /// A picture with a face that scripts/setup downloads, and those of [`shared`] where it is there.

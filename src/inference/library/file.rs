@@ -3,6 +3,7 @@
 //! One library file, which should be ONNX Runtime.
 
 use std::{
+    error::Error as _,
     ffi::CStr,
     mem,
     path::{self, Path, PathBuf},
@@ -15,7 +16,6 @@ use super::{
     maps,
     unwinder::{self, Binding},
 };
-use crate::inference::error::loader_message;
 
 /// ONNX Runtime, in a version that this plugin works with.
 pub struct Library {
@@ -23,6 +23,11 @@ pub struct Library {
     /// Where its other libraries are, unless the system's loader finds them.
     pub folder: Option<PathBuf>,
     pub binding: Binding,
+}
+
+/// What the system's loader says. libloading's own message is only that something failed.
+pub fn loader_message(err: &libloading::Error) -> String {
+    err.source().map_or_else(|| err.to_string(), ToString::to_string)
 }
 
 /// Loads the library at `path`, or where the system's loader finds it if that is a bare name; an

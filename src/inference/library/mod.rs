@@ -9,7 +9,7 @@ mod provider;
 mod unwinder;
 
 use std::{
-    path::Path,
+    path::PathBuf,
     sync::{Arc, OnceLock},
 };
 
@@ -17,6 +17,8 @@ use once_cell::sync::OnceCell;
 use ort::{environment::Environment, logging::LogLevel, session::builder::SessionBuilder};
 use thiserror::Error;
 
+#[cfg(feature = "nvidia")]
+pub use self::file::loader_message;
 use self::{file::Library, places::Place, unwinder::Binding};
 
 /// ONNX Runtime cannot be used.
@@ -62,9 +64,17 @@ pub fn environment(log: Log) -> Result<&'static Environment, LibraryError> {
     })
 }
 
-/// Where the library was loaded from, unless the system's loader found it.
-pub(super) fn folder() -> Option<&'static Path> {
-    LIBRARY.get()?.folder.as_deref()
+/// Whether this process has loaded the library.
+pub fn is_loaded() -> bool {
+    ENVIRONMENT.get().is_some()
+}
+
+/// Where the library was loaded from, or is going to be, unless the system's loader finds it.
+pub(super) fn folder() -> Option<PathBuf> {
+    match LIBRARY.get() {
+        Some(library) => library.folder.clone(),
+        None => places::folder(),
+    }
 }
 
 /// To be called before a session gets a provider that needs these libraries from ONNX Runtime's folder;

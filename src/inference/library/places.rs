@@ -8,7 +8,7 @@
 use std::{
     env, fs, io,
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::{self, Path, PathBuf},
 };
 
 use super::maps;
@@ -40,15 +40,29 @@ pub fn places() -> Vec<Place> {
     beside.into_iter().chain(fetched).chain(system).collect()
 }
 
+/// The folder of the library that is the first to be tried, unless it is up to the system's loader.
+pub fn folder() -> Option<PathBuf> {
+    let folder_of = |library: &Path| library.parent().map(Path::to_owned);
+    places().into_iter().find_map(|place| match place {
+        Place::Named(path) if path.components().count() == 1 => None,
+        Place::Named(path) => folder_of(&path::absolute(path).ok()?),
+        Place::Folder { folder, root } => folder_of(&library_in(&folder, &root).ok()??),
+        Place::System(_) => None,
+    })
+}
+
 /// The plugin, or the program of which it is a part.
 fn own_file() -> Option<PathBuf> {
     maps::file_at(own_file as *const () as usize)
 }
 
-/// The checkout in which `file` was built and still is.
+/// The checkout in which `file` was built, if it still is where cargo has put it.
 fn checkout_of(file: &Path) -> Option<&Path> {
     let name = concat!("name = \"", env!("CARGO_PKG_NAME"), "\"");
-    file.ancestors().skip(1).find(|folder| {
+    file.ancestors().find(|folder| {
+        if !file.starts_with(folder.join("target")) {
+            return false;
+        }
         let manifest = fs::read_to_string(folder.join("Cargo.toml"));
         manifest.is_ok_and(|manifest| manifest.lines().any(|line| line == name))
     })
@@ -145,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_checkout_is_the_folder_above_with_this_package() {
+    fn a_checkout_is_the_folder_above_target_with_this_package() {
         let root = tempfile::tempdir().expect("a folder");
         let target = root.path().join("target/debug/deps");
         fs::create_dir_all(&target).expect("a folder");
@@ -157,6 +171,7 @@ mod tests {
         let ours = concat!("[package]\nname = \"", env!("CARGO_PKG_NAME"), "\"\n");
         fs::write(&manifest, ours).expect("a file");
         assert_eq!(checkout_of(&file), Some(root.path()));
+        assert_eq!(checkout_of(&root.path().join("plugins/a-copy")), None);
     }
 
     #[test]

@@ -26,7 +26,8 @@ use crate::{
     inference::{
         config::Config,
         device::{Device, Memory},
-        error::{ProviderError, loader_message},
+        error::ProviderError,
+        library::loader_message,
     },
     retinaface::detector::EngineError,
 };

@@ -18,8 +18,9 @@ use super::Gpu;
 use crate::{
     inference::{
         config::Precision,
-        error::{LoadError, ProviderError, loader_message},
+        error::{LoadError, ProviderError},
         event::Event,
+        library::loader_message,
         network::Network,
     },
     model::InputSpec,

@@ -49,6 +49,6 @@ impl ExecutionProvider for Cpu {
     fn load(&self, network: &Network) -> Result<Loaded, LoadError> {
         let mut builder = network.builder(network.config.parallelism.threads)?;
         let session = builder.commit_from_memory(network.file)?;
-        Ok(Loaded { session, device: Box::new(device::Cpu) })
+        Ok(Loaded::on(device::Cpu, session))
     }
 }

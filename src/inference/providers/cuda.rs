@@ -20,9 +20,11 @@ const MEMORY_A_PIXEL: usize = 1 << 10;
 
 /// On a GPU each session has a stream and memory of its own.
 pub(super) const CAPABILITIES: Capabilities = Capabilities {
+    needs_onnxruntime: true,
     takes_pixels: true,
     shares_sessions: false,
     batch: 8,
+    batches: true,
     as_exported: AsExported::IfNotRewritable,
     lanes: 1,
     // Each costs memory of the GPU for each worker.
@@ -58,6 +60,10 @@ impl ExecutionProvider for Cuda {
         nvidia::hint(why)
     }
 
+    fn has_device(&self) -> bool {
+        nvidia::has_gpu()
+    }
+
     fn leaves_device_idle(&self) -> bool {
         nvidia::has_gpu()
     }
@@ -84,7 +90,7 @@ impl ExecutionProvider for Cuda {
         let _turn = nvidia::turn();
         let cuda = options(network, &gpu).with_cuda_graph(network.config.cuda_graphs).build();
         let session = network.load_with(network.builder(1)?, [cuda])?;
-        Ok(Loaded { session, device: Box::new(gpu) })
+        Ok(Loaded::on(gpu, session))
     }
 }
 

@@ -39,7 +39,7 @@ pub trait ExecutionProvider: Sync {
         self.library().into_iter().chain(self.loads().iter().copied()).collect()
     }
 
-    /// Whether ONNX Runtime was built to use it.
+    /// Whether ONNX Runtime, which is loaded, was built to use it.
     fn is_built(&self) -> bool {
         true
     }
@@ -59,26 +59,40 @@ pub trait ExecutionProvider: Sync {
         Ok(())
     }
 
-    /// Checks that its files are there. Whether they work, only a session can tell.
+    /// Checks that its files are there, and does not load ONNX Runtime for that. Whether they work,
+    /// only a session can tell.
     fn find(&self) -> Result<(), ProviderError> {
         let provider = self.provider();
-        // Where the system's loader found ONNX Runtime, it finds the rest as well.
-        if let (Some(folder), Some(library)) = (library::folder(), self.library()) {
-            let path = folder.join(library);
-            let library = path.display().to_string();
-            match damage(&path) {
-                Ok(None) => (),
-                Ok(Some(why)) => return Err(ProviderError::Damaged { provider, library, why }),
-                Err(_) if self.is_built() => {
-                    return Err(ProviderError::Missing { provider, library });
+        let Some(library) = self.library() else { return Ok(()) };
+        let is_loaded = library::is_loaded();
+        match library::folder() {
+            Some(folder) => {
+                let path = folder.join(library);
+                let library = path.display().to_string();
+                match damage(&path) {
+                    Ok(Some(why)) => return Err(ProviderError::Damaged { provider, library, why }),
+                    Err(_) if !is_loaded || self.is_built() => {
+                        return Err(ProviderError::Missing { provider, library });
+                    }
+                    _ => (),
                 }
-                Err(_) => (),
             }
+            // Where the system's loader finds ONNX Runtime, it finds the rest as well. Loading ONNX
+            // Runtime only to see whether there is a rest is not worth it without a device.
+            None if !is_loaded && !self.has_device() => {
+                return Err(ProviderError::Missing { provider, library: library.to_owned() });
+            }
+            None => (),
         }
-        if !self.is_built() {
+        if is_loaded && !self.is_built() {
             return Err(ProviderError::NotBuilt { provider });
         }
         self.find_dependencies()
+    }
+
+    /// Whether this machine has what it computes on.
+    fn has_device(&self) -> bool {
+        true
     }
 
     /// Whether there is a device in this machine that nothing uses where this provider is missing.
@@ -113,6 +127,8 @@ pub trait ExecutionProvider: Sync {
 /// How a provider is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
+    /// Whether it is a part of ONNX Runtime.
+    pub needs_onnxruntime: bool,
     /// Whether it takes frames as [pixels](crate::preprocess::Form::Pixels), because it is faster
     /// than the CPU at preprocessing; otherwise planes.
     pub takes_pixels: bool,
@@ -120,6 +136,8 @@ pub struct Capabilities {
     pub shares_sessions: bool,
     /// Frames in one run by default.
     pub batch: usize,
+    /// Whether a network computes those frames together, and not one after another.
+    pub batches: bool,
     /// When it may run a network as exported.
     pub as_exported: AsExported,
     /// Channels computed side by side: layers with fewer are filled up.
@@ -129,16 +147,18 @@ pub struct Capabilities {
     pub input_sizes: usize,
     /// Whether runs can be captured as CUDA graphs.
     pub cuda_graphs: bool,
-    /// Takes over where this one has to build an engine first, and may not.
+    /// Takes over where this one has to build an engine first and may not, or cannot run a network.
     pub fallback: Option<Provider>,
 }
 
 impl Default for Capabilities {
     fn default() -> Self {
         Self {
+            needs_onnxruntime: true,
             takes_pixels: false,
             shares_sessions: true,
             batch: 1,
+            batches: true,
             as_exported: AsExported::IfNotRewritable,
             lanes: 1,
             input_sizes: 4,
@@ -155,6 +175,8 @@ pub enum AsExported {
     IfNotLoaded,
     IfNotRewritable,
     Never,
+    /// Its fallback does.
+    ByFallback,
 }
 
 /// Why a file is no shared library, if so.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! ONNX Runtime's execution providers: a trait, a file for each, and one list.
+//! What computes networks: a trait, a file for each, and one list.
 
 use std::{fmt, ops::Deref};
 
@@ -12,6 +12,7 @@ mod cuda;
 mod execution_provider;
 #[cfg(not(feature = "nvidia"))]
 mod left_out;
+mod native;
 mod openvino;
 #[cfg(feature = "nvidia")]
 mod tensorrt;
@@ -25,6 +26,7 @@ impl Deref for Provider {
         match self {
             Self::Cpu => &cpu::Cpu,
             Self::OpenVino => &openvino::OpenVino,
+            Self::Native => &native::Native,
             #[cfg(feature = "nvidia")]
             Self::Cuda => &cuda::Cuda,
             #[cfg(feature = "nvidia")]
@@ -56,7 +58,7 @@ mod tests {
         }
         assert_eq!(
             Provider::ALL.map(|provider| provider.to_string()),
-            ["TensorRT", "CUDA", "OpenVINO", "CPU"]
+            ["TensorRT", "CUDA", "OpenVINO", "native", "CPU"]
         );
     }
 }

@@ -67,6 +67,6 @@ impl ExecutionProvider for OpenVino {
             .with_arbitrary_config("load_config", config);
         // OpenVINO has threads of its own.
         let session = network.load_with(network.builder(1)?, [openvino.build()])?;
-        Ok(Loaded { session, device: Box::new(device::Cpu) })
+        Ok(Loaded::on(device::Cpu, session))
     }
 }

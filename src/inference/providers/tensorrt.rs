@@ -47,6 +47,10 @@ impl ExecutionProvider for TensorRt {
         nvidia::hint(why)
     }
 
+    fn has_device(&self) -> bool {
+        nvidia::has_gpu()
+    }
+
     /// ONNX Runtime's GPU build brings its side of TensorRT, but not TensorRT.
     fn find_dependencies(&self) -> Result<(), ProviderError> {
         match tensorrt_engine::version() {
@@ -79,6 +83,8 @@ impl ExecutionProvider for TensorRt {
     fn load(&self, network: &Network) -> Result<Loaded, LoadError> {
         let config = network.config;
         let gpu = Gpu::new(config)?;
+        // Its version tells engines apart.
+        network.environment()?;
         let _turn = nvidia::turn();
         let session = tensorrt_engine::load_or_build(network, &gpu, |cache| {
             let mut tensorrt = ep::TensorRT::default()
@@ -102,6 +108,6 @@ impl ExecutionProvider for TensorRt {
             let providers = [tensorrt.build(), cuda::options(network, &gpu).build()];
             network.load_with(network.builder(1)?, providers)
         })?;
-        Ok(Loaded { session, device: Box::new(gpu) })
+        Ok(Loaded::on(gpu, session))
     }
 }

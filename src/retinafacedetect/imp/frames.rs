@@ -206,7 +206,8 @@ impl RetinaFaceDetect {
 
     pub(super) fn post_detect_error(&self, err: &DetectError) {
         match err {
-            DetectError::Library(err) => {
+            DetectError::Library(_)
+            | DetectError::Load(LoadError::Library(_) | LoadError::NeedsLibrary { .. }) => {
                 gst::element_imp_error!(self, gst::LibraryError::Init, ("{err}"));
             }
             DetectError::Map(_) => {

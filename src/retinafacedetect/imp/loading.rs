@@ -10,7 +10,7 @@ use gst_base::prelude::*;
 use super::{CAT, EMBEDDED_MODEL, RetinaFaceDetect, Stream, debug_level, lock, log, orientation};
 use crate::{
     frame::Layout,
-    inference::{Event, Loader, Provider, ProviderError, Selection},
+    inference::{Event, Loader, LogLevel, Provider, ProviderError, Selection},
     model::{self, Model},
     ordered_pool::OrderedPool,
     retinafacedetect::{
@@ -69,8 +69,7 @@ impl RetinaFaceDetect {
                 element.imp().handle_event(&event);
             }
         });
-        let loader = Loader::new(log, model, on_event)
-            .map_err(|err| gst::error_msg!(gst::LibraryError::Init, ("{err}")))?;
+        let loader = Loader::new(log, model, on_event);
         let element = self.obj().downgrade();
         let admit = Box::new(move |job: &mut Job| {
             if let Some(element) = element.upgrade() {
@@ -170,6 +169,9 @@ impl RetinaFaceDetect {
     /// Reports what happens while a network is loaded.
     pub(super) fn handle_event(&self, event: &Event) {
         let (kind, text) = match event {
+            Event::Log(LogLevel::Info, message) => {
+                return gst::info!(CAT, imp = self, "{message}");
+            }
             Event::Log(level, message) => {
                 let level = debug_level(*level);
                 return gst::log_with_level!(CAT, level, imp = self, "{message}");

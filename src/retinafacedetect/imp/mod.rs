@@ -183,9 +183,10 @@ pub struct RetinaFaceDetect {
     #[property(
         name = "execution-provider",
         nick = "Execution provider",
-        blurb = "ONNX Runtime execution provider that runs the network. If the one selected does \
-                 not work, that is an error; auto falls back to the next, and warns about one \
-                 that is installed but broken",
+        blurb = "What runs the network: kernels of this plugin, or an execution provider of ONNX \
+                 Runtime, which is needed for all but native. If the one selected does not work, \
+                 that is an error, except that networks with operators that native lacks run on \
+                 cpu; auto falls back to the next, and warns about one that is installed but broken",
         get, set, type = ExecutionProvider, member = execution_provider,
         mutable_ready,
         builder(Settings::DEFAULT.execution_provider)
@@ -514,8 +515,8 @@ impl ElementImpl for RetinaFaceDetect {
             gst::subclass::ElementMetadata::new(
                 "RetinaFace face detector",
                 "Filter/Analyzer/Video",
-                "Finds faces and five landmarks of each with a RetinaFace network on ONNX Runtime, \
-                 and attaches them to the frames as region of interest metas of type face",
+                "Finds faces and five landmarks of each with a RetinaFace network, and attaches them \
+                 to the frames as region of interest metas of type face",
                 "The gst-plugin-retinaface authors",
             )
         });
@@ -543,7 +544,9 @@ impl ElementImpl for RetinaFaceDetect {
         &self,
         transition: gst::StateChange,
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        let provider = lock(&self.settings).execution_provider.wanted();
         if transition == gst::StateChange::NullToReady
+            && provider.is_some_and(|provider| provider.capabilities().needs_onnxruntime)
             && let Err(err) = inference::environment(log)
         {
             self.post_detect_error(&err.into());
