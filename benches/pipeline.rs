@@ -20,7 +20,7 @@ use std::{
 
 use gst::prelude::*;
 use gstretinaface::{
-    inference::{Config, Loader, OrtEngine},
+    inference::{Loader, Provider, Request, SessionEngine},
     model::{InputSpec, Known, Model},
     orientation::Orientation,
     preprocess::{InputSizes, ScaleMethod},
@@ -96,18 +96,24 @@ fn detect(clip: &Clip, properties: &str, mut row: serde_json::Value) -> serde_js
     row
 }
 
-/// Median milliseconds of the bare session that the element runs.
+/// What runs the rewritten network on a CPU, as a row names its sessions.
+const SESSIONS: [(&str, Provider); 2] =
+    [("native session", Provider::Native), ("session", Provider::Cpu)];
+
+/// Median milliseconds of a bare session such as the element runs.
 fn bare(
     model: &Arc<Model>,
+    provider: Provider,
     size: (u32, u32),
     strides: &[u32],
     threads: usize,
     time: Duration,
 ) -> f64 {
-    let loader = Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ())).expect("ONNX Runtime");
-    let (spec, cpu) = (InputSpec::new(size, strides), Config::cpu(threads));
-    let session = loader.specialised(&spec, &cpu);
-    let mut engine = OrtEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
+    let loader = Loader::new(|_, _| (), Arc::clone(model), Box::new(|_| ()));
+    let config = Request { threads, ..Request::default() }.resolve(provider);
+    let config = config.expect("the default precision");
+    let session = loader.specialised(&InputSpec::new(size, strides), &config);
+    let mut engine = SessionEngine::new(Arc::new(session.expect("it loads"))).expect("it runs");
     let start = Instant::now();
     let mut times = Vec::new();
     while start.elapsed() < time || times.len() < 5 {
@@ -162,16 +168,18 @@ fn main() {
             .place(clip.size, Orientation::Identity, scale, 0, ScaleMethod::Bilinear)
             .input;
         for (name, strides) in STRIDES {
-            let one = bare(&model, input, strides, 1, clip.time / 2);
-            line(
-                json!({ "what": "session", "scale": scale, "strides": name, "threads": 1, "ms": one }),
-            );
+            let sessions = |threads: usize| {
+                for (what, provider) in SESSIONS {
+                    let ms = bare(&model, provider, input, strides, threads, clip.time / 2);
+                    line(
+                        json!({ "what": what, "scale": scale, "strides": name, "threads": threads, "ms": ms }),
+                    );
+                }
+            };
+            sessions(1);
             let mut configurations = vec![(1, 1, "nearest"), (cores, 1, "nearest")];
             if scale == 1.0 {
-                let all = bare(&model, input, strides, cores, clip.time / 2);
-                line(
-                    json!({ "what": "session", "scale": scale, "strides": name, "threads": cores, "ms": all }),
-                );
+                sessions(cores);
                 configurations.push((1, cores, "nearest"));
             }
             if scale == 0.4 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Compares each execution provider of the installed ONNX Runtime with the CPU, and measures it; run
-//! by scripts/gpu-check.
+//! Compares native kernels and each execution provider of the installed ONNX Runtime with its CPU, and
+//! measures them; run by scripts/gpu-check.
 //!
 //!     gpu-check [--seconds S] PICTURE...
 //!
@@ -25,7 +25,8 @@ const SCALES: [f64; 3] = [0.4, 1.0, 2.0];
 const BATCHES: [u32; 4] = [1, 4, 8, 16];
 /// What is compared with the CPU: execution-provider, precision, lowest IoU and largest difference of
 /// scores to pass.
-const PROVIDERS: [(&str, &str, f32, f32); 6] = [
+const PROVIDERS: [(&str, &str, f32, f32); 7] = [
+    ("native", "auto", 0.98, 0.02),
     ("openvino", "auto", 0.98, 0.02),
     ("openvino", "bf16", 0.7, 0.2),
     ("cuda", "fp32", 0.98, 0.02),

@@ -32,8 +32,9 @@ SIZE = (640, 480)
 SCALES = [0.1, 0.4, 1.0, 2.0]
 STRIDES = ["8+16+32", "16+32"]
 CORES = os.cpu_count()
-# What is measured with OpenVINO, at scales 0.4 and 1, with one frame in flight per core unless it
-# says otherwise.
+# What is measured besides native kernels, at scales 0.4 and 1, with one frame in flight per core unless
+# it says otherwise.
+CPU = "execution-provider=cpu"
 OPENVINO_FP32 = "execution-provider=openvino"
 OPENVINO_BF16 = "execution-provider=openvino precision=bf16"
 OPENVINO_BATCHES = "execution-provider=openvino precision=bf16 in-flight=8 batch-size=4"
@@ -46,6 +47,7 @@ MEASURED_BY = "scripts/bench"
 ELEMENT = "retinafacedetect"
 SHIPPED = "ONNX Runtime alone, network as shipped"
 REWRITTEN = "ONNX Runtime alone, network rewritten"
+NATIVE = "native kernels alone, network rewritten"
 REPLACED = "ONNX Runtime alone, network of faster-mobile-retinaface"
 REPLACED_MXNET = "faster-mobile-retinaface, MXNet 1.9.1"
 REPLACED_GPU = "faster-mobile-retinaface, GTX 1660 Ti"
@@ -96,8 +98,9 @@ def provider(properties):
 def identify(row):
     """What a line of benches/pipeline.rs is about."""
     scale, strides = row["scale"], row.get("strides", "")
-    if row["what"] == "session":
-        return What(REWRITTEN, "", scale, strides, row["threads"])
+    if row["what"] in ("session", "native session"):
+        name = REWRITTEN if row["what"] == "session" else NATIVE
+        return What(name, "", scale, strides, row["threads"])
     if row["what"] == "retinafacedetect":
         settings = element(row["in_flight"], row["threads"], row["method"])
         return What(ELEMENT, settings, scale, strides, row["in_flight"] * row["threads"])
@@ -125,7 +128,7 @@ def measure(options):
     for number in range(options.rounds):
         print(f"Round {number + 1} of {options.rounds}", flush=True)
         command = [options.bench, options.clip, *map(str, SIZE), str(options.seconds), str(MODEL)]
-        runs = [(command, os.environ)]
+        runs = [(command, os.environ), ([*command, CPU], os.environ)]
         if OPENVINO.exists():
             environment = {**os.environ, "ORT_DYLIB_PATH": str(OPENVINO)}
             runs += [([*command, properties], environment)
@@ -155,13 +158,13 @@ def rows(figures):
     fixed = {"measured_by": MEASURED_BY, "date": str(datetime.date.today()), "machine": machine()}
 
     def time_alone(name, what):
-        return figures[What(name, "", what.scale, what.strides if name == REWRITTEN else "8+16+32", 1)]["p50"]
+        return figures[What(name, "", what.scale, "8+16+32" if name == SHIPPED else what.strides, 1)]["p50"]
 
     for what, figure in figures.items():
         fps = figure["fps"] if "fps" in figure else 1000 / figure["p50"]
         efficiency = ratio = ""
         if what.what == ELEMENT and " threads=1 " in what.settings and "execution-provider" not in what.settings:
-            efficiency = f"{fps * time_alone(REWRITTEN, what) / 1000 / what.threads:.2f}"
+            efficiency = f"{fps * time_alone(NATIVE, what) / 1000 / what.threads:.2f}"
         if what.what != DECODED:
             ratio = f"{fps * time_alone(SHIPPED, what) / 1000:.2f}"
         runtime = OPENVINO.resolve().name.split(".so.")[1] if "openvino" in what.settings else onnxruntime.__version__
@@ -204,11 +207,21 @@ def blocks(table):
             settings.append(f"| {scale:g} | {fast['input'].replace('x', '×')} | {strides} | {smallest:.0f} px | "
                             f"{int(fast['fps']):,} | {slow['p50_ms']} | {fast['ratio']} |")
 
-    providers = ["| `scale` | `strides` | CPU, fp32 | OpenVINO, fp32 | OpenVINO, bf16 |", "|---|---|---|---|---|"]
+    sessions = ["| `scale` | `strides` | native, ms | ONNX Runtime, ms | ratio |", "|---|---|---|---|---|"]
+    for scale in SCALES:
+        for strides in STRIDES:
+            where = {"scale": f"{scale:g}", "strides": strides, "threads": 1}
+            native, runtime = find(table, NATIVE, **where), find(table, REWRITTEN, **where)
+            if native and runtime:
+                times = float(native["p50_ms"]), float(runtime["p50_ms"])
+                sessions.append(f"| {scale:g} | {strides} | {times[0]:.2f} | {times[1]:.2f} | {times[0] / times[1]:.2f} |")
+
+    providers = ["| `scale` | `strides` | native, fp32 | CPU, fp32 | OpenVINO, fp32 | OpenVINO, bf16 |",
+                 "|---|---|---|---|---|---|"]
     for scale in ("0.4", "1"):
         for strides in STRIDES:
             found = [find(table, ELEMENT, name, scale=scale, strides=strides)
-                     for name in (throughput, provider(OPENVINO_FP32), provider(OPENVINO_BF16))]
+                     for name in (throughput, provider(CPU), provider(OPENVINO_FP32), provider(OPENVINO_BF16))]
             providers.append(f"| {scale} | {strides} | " + " | ".join(
                 f"{int(row['fps']):,} ({row['ratio']})" if row else "not measured" for row in found) + " |")
 
@@ -231,7 +244,7 @@ def blocks(table):
         if row:
             compared.append(f"- {name}: {row['fps']} frames/s; `retinafacedetect` processes "
                             f"{ours / float(row['fps']):.1f} times as many")
-    return {"measured": lines, "settings": settings, "providers": providers, "latency": modes,
+    return {"measured": lines, "settings": settings, "sessions": sessions, "providers": providers, "latency": modes,
             "compared": compared}
 
 
