@@ -249,11 +249,12 @@ impl Planning {
         let producers = self.graph.producers();
         for node in self.graph.nodes.iter().filter(|node| node.operation == Operation::Concat) {
             let whole = node.outputs[0];
-            let mut first = 0;
+            let mut first: usize = 0;
             for (index, &value) in node.inputs.iter().enumerate() {
                 let channels = self.graph.shapes[value].channels;
                 let last = index + 1 == node.inputs.len();
-                let aligned = first % self.lanes == 0 && (last || channels % self.lanes == 0);
+                let aligned = first.is_multiple_of(self.lanes)
+                    && (last || channels.is_multiple_of(self.lanes));
                 let free = self.values[value].part.is_none()
                     && producers[value].is_some_and(|producer| {
                         self.graph.nodes[producer].operation != Operation::Concat
@@ -269,11 +270,11 @@ impl Planning {
     /// Copies what was not computed where it is concatenated.
     fn copy_parts(&mut self, node: &Node) {
         let whole = node.outputs[0];
-        let mut first = 0;
+        let mut first: usize = 0;
         for &value in &node.inputs {
             let channels = self.graph.shapes[value].channels;
             if self.values[value].part != Some((whole, first / self.lanes))
-                || first % self.lanes != 0
+                || !first.is_multiple_of(self.lanes)
             {
                 let copy = Simple::Copy { channels, first };
                 self.push(Work::Simple(copy), vec![value], vec![whole]);

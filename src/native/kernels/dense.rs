@@ -88,6 +88,7 @@ fn pack(convolution: &Convolution, inputs: usize, input_lanes: usize, lanes: usi
 /// # Safety
 /// All of these can be read.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "of sums in sums, and of pixels")]
 pub(super) unsafe fn accumulate<S: Simd, const G: usize, const T: usize>(
     simd: S,
     sums: &mut [[S::f32s; T]; G],

@@ -70,8 +70,8 @@ impl Work<'_> {
                     *seen = start.cast_const();
                 }
                 // SAFETY: the output has the row.
-                let line =
-                    Line { seen, rows: tap_rows.len(), to: unsafe { output.at(block, row) } };
+                let to = unsafe { output.at(block, row) };
+                let line = Line { seen, rows: tap_rows.len(), to };
                 for column in (0..inside.start).chain(inside.end..columns) {
                     let seen = taps(column * stride[1], pads[1], kernel[1], width);
                     self.pixel(simd, &line, column, (line.rows, seen));

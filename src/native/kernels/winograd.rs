@@ -155,21 +155,21 @@ impl WithSimd for Pass<'_> {
             }
         }
         for product in 0..PRODUCTS {
-            let multiply = Multiply {
-                // SAFETY: within the scratch memory and the weights.
-                values: unsafe {
-                    values.add(product * winograd.input_blocks * tiles.len() * S::F32_LANES)
-                },
-                weights: unsafe {
-                    let blocks = winograd.output_blocks * winograd.input_blocks;
-                    winograd.weights.as_ptr().add(product * blocks * S::F32_LANES * S::F32_LANES)
-                },
-                products: unsafe {
-                    products.add(product * winograd.output_blocks * tiles.len() * S::F32_LANES)
-                },
-                tiles: tiles.len(),
-                input_blocks: winograd.input_blocks,
-                output_blocks: winograd.output_blocks,
+            let blocks = winograd.output_blocks * winograd.input_blocks;
+            let len = |blocks: usize| blocks * tiles.len() * S::F32_LANES;
+            // SAFETY: within the scratch memory and the weights.
+            let multiply = unsafe {
+                Multiply {
+                    values: values.add(product * len(winograd.input_blocks)),
+                    weights: winograd
+                        .weights
+                        .as_ptr()
+                        .add(product * blocks * S::F32_LANES * S::F32_LANES),
+                    products: products.add(product * len(winograd.output_blocks)),
+                    tiles: tiles.len(),
+                    input_blocks: winograd.input_blocks,
+                    output_blocks: winograd.output_blocks,
+                }
             };
             simd.vectorize(multiply);
         }
@@ -219,6 +219,7 @@ fn transform_back<S: Simd>(simd: S, m: [S::f32s; SEEN]) -> [S::f32s; TILE] {
 
 /// `Bᵀ d B` of a tile.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "columns are transformed to rows")]
 fn transform_input<S: Simd>(simd: S, pass: &Pass, block: usize, tile: usize) {
     let Pass { winograd, input, tiles, across, .. } = pass;
     let zero = simd.splat_f32s(0.0);
@@ -269,6 +270,7 @@ fn transform_input<S: Simd>(simd: S, pass: &Pass, block: usize, tile: usize) {
 
 /// `Aᵀ m A` of a tile, with the epilogue.
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "columns are transformed to rows")]
 fn transform_output<S: Simd>(simd: S, pass: &Pass, block: usize, tile: usize) {
     let Pass { winograd, output, tiles, across, .. } = pass;
     let (top, left) = (tile / across * TILE, tile % across * TILE);
