@@ -99,6 +99,11 @@ impl<'a> Parts<'a> {
         self.0.first().map_or(0, |rows| rows.width)
     }
 
+    /// Floats of a pixel.
+    pub fn lanes(self) -> usize {
+        self.0.first().map_or(1, |rows| rows.lanes)
+    }
+
     pub fn height(self) -> usize {
         self.0.first().map_or(0, |rows| rows.height)
     }

@@ -44,20 +44,28 @@ impl Simple {
     }
 }
 
-/// Copies a row, channel by channel, to the channels from `first` on.
+/// Copies a row, channel by channel, to the channels from `first` on. The lanes behind them become zero,
+/// until other channels come there: what is left of other values may be anything.
 ///
 /// # Safety
 /// As [`Simple::row`].
 unsafe fn copy(input: Rows, output: Parts, row: usize, channels: usize, first: usize) {
-    let (from, to) = (input.lanes(), output.0[0].lanes());
-    for channel in 0..channels {
+    let (from, to) = (input.lanes(), output.lanes());
+    let lanes = (first + channels).next_multiple_of(to) - first;
+    for channel in 0..lanes {
         let target = first + channel;
-        // SAFETY: both have the channel and the row.
+        // SAFETY: both have the row, and as many channels; the output's blocks are whole.
         unsafe {
-            let source = input.at(channel / from, row).add(channel % from);
             let target = output.at(target / to, row).add(target % to);
-            for column in 0..output.width() {
-                *target.add(column * to) = *source.add(column * from);
+            if channel < channels {
+                let source = input.at(channel / from, row).add(channel % from);
+                for column in 0..output.width() {
+                    *target.add(column * to) = *source.add(column * from);
+                }
+            } else {
+                for column in 0..output.width() {
+                    *target.add(column * to) = 0.0;
+                }
             }
         }
     }

@@ -349,6 +349,32 @@ fn one_channel() {
     build.check();
 }
 
+/// Lanes that no channel needs are not left as other values had them: what becomes of those may be infinite,
+/// and times a weight of zero no number.
+#[test]
+fn lanes_without_channels() {
+    let point = Window { kernel: [1, 1], stride: [1, 1], pads: [0, 0] };
+    let mut build = Build::new(5, 6, 9, 17);
+    let shape = build.shape(0);
+    let large = Shape { channels: 64, ..shape };
+    let first = build.convolution(0, 64, point, 1, Activation::default());
+    let scale = Operation::Scale { factors: vec![1e4; 64], offsets: vec![1e4; 64] };
+    let first = build.node(scale, &[first], large);
+    // Read by two, for it to be in memory as it is.
+    let clip = Activation { slopes: Vec::new(), clip: Some([0.0, 0.1]) };
+    let second = build.node(Operation::Activation(clip), &[first], large);
+    let tiny = Operation::Scale { factors: vec![1e-6; 64], offsets: vec![0.0; 64] };
+    let third = build.node(tiny, &[first], large);
+    let [second, third] =
+        [second, third].map(|value| build.convolution(value, 5, point, 1, Activation::default()));
+    let concat = build.node(Operation::Concat, &[second, third], Shape { channels: 10, ..shape });
+    let shape = build.shape(concat);
+    let exp = build.node(Operation::Function(Function::Exp), &[concat], shape);
+    let output = build.convolution(exp, 3, point, 1, Activation::default());
+    build.output(output);
+    build.check_within(1e-4);
+}
+
 /// What is not a number, or too small for a normal one, gives what it gives anywhere else.
 #[test]
 fn unusual_numbers() {
