@@ -487,6 +487,46 @@ fn flat_memory() {
     assert!(grown < 8 * 1024, "{grown} KiB more");
 }
 
+/// Frames of one size after the other, each of which is a network of its own; memory may grow at first.
+#[test]
+#[ignore = "run by scripts/stress"]
+fn flat_memory_of_sizes() {
+    let mut warm = None;
+    let pipeline = launch(
+        "appsrc name=source format=time ! retinafacedetect threads=1 score-threshold=0.02 ! \
+         retinafaceoverlay ! appsink name=sink sync=false",
+    );
+    let source: gst_app::AppSrc = pipeline.by_name("source").and_downcast().expect("a source");
+    let sink: gst_app::AppSink = pipeline.by_name("sink").and_downcast().expect("a sink");
+    pipeline.set_state(gst::State::Playing).expect("it starts");
+    campaign("frames of changing sizes with flat memory", "frames", |random, round| {
+        let (width, height) = (1 + random.below(160), 1 + random.below(160));
+        let info = VideoInfo::builder(VideoFormat::Bgr, width as u32, height as u32);
+        let info = info.build().expect("a format");
+        let caps = info.to_caps().expect("caps");
+        let frames = 1 + random.below(20);
+        for _ in 0..frames {
+            let data: Vec<u8> = (0..info.size()).map(|_| random.below(256) as u8).collect();
+            let buffer = gst::Buffer::from_mut_slice(data);
+            let sample = gst::Sample::builder().caps(&caps).buffer(&buffer).build();
+            source.push_sample(&sample).expect("it is taken");
+            let sample = sink.pull_sample().expect("a frame");
+            assert_eq!(sample.buffer().map(|buffer| buffer.size()), Some(info.size()));
+        }
+        if round == 1000 {
+            warm = Some(common::resident());
+        }
+        frames
+    });
+    pipeline.set_state(gst::State::Null).expect("it stops");
+    let warm = warm.expect("time for 1000 sizes: raise RETINAFACE_STRESS_SECONDS");
+    let grown = common::resident().saturating_sub(warm);
+    println!(
+        "STRESS: | … resident memory at the end, after the first 1000 sizes | {grown} KiB more | |"
+    );
+    assert!(grown < 8 * 1024, "{grown} KiB more");
+}
+
 #[test]
 #[ignore = "run by scripts/stress"]
 fn creations() {

@@ -31,7 +31,8 @@ enum Memory {
 }
 
 impl SessionEngine {
-    /// Also runs once, so that the first frame takes no longer than the others.
+    /// Also runs once, so that the first frame takes no longer than the others; native kernels have nothing
+    /// left to do at their first run.
     pub fn new(session: Arc<Session>) -> Result<Self, LoadError> {
         let memory = match &session.loaded {
             Loaded::OnnxRuntime(loaded) => {
@@ -44,7 +45,9 @@ impl SessionEngine {
         };
         let (width, height) = session.spec.size;
         let mut engine = Self { memory, session };
-        engine.run().map_err(|source| LoadError::Run { width, height, source })?;
+        if matches!(engine.memory, Memory::OnnxRuntime(_)) {
+            engine.run().map_err(|source| LoadError::Run { width, height, source })?;
+        }
         Ok(engine)
     }
 

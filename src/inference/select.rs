@@ -5,7 +5,7 @@
 use ort::logging::LogLevel;
 
 use super::{
-    config::{Config, Precision, Request},
+    config::{Config, Parallelism, Precision, Request},
     engine::SessionEngine,
     error::{LoadError, ProviderError},
     library::{self, LibraryError},
@@ -121,12 +121,14 @@ impl Loader {
             let mut cpu = self.engine(spec, &Config::cpu(1))?;
             return Ok(self.compare(engine, &mut cpu, config)?);
         }
-        let plain = Config { instructions: InstructionSet::PLAIN, ..config.clone() };
-        if plain == *config || !self.model().sizes().contain(SMALL) {
+        if !config.instructions.is_vectorised() || !self.model().sizes().contain(SMALL) {
             return Ok(());
         }
         let small = InputSpec { size: SMALL, ..spec.clone() };
-        let mut engine = self.engine(&small, config)?;
+        let parallelism = Parallelism { threads: 1, streams: 1 };
+        let single = Config { parallelism, ..config.clone() };
+        let plain = Config { instructions: InstructionSet::PLAIN, ..single.clone() };
+        let mut engine = self.engine(&small, &single)?;
         let mut plain = self.engine(&small, &plain)?;
         Ok(self.compare(&mut engine, &mut plain, config)?)
     }

@@ -15,6 +15,9 @@ use crate::onnx::{
     shapes::Shapes,
 };
 
+/// The most weights of a convolution whose groups are filled up with zeros.
+const MOST_WEIGHTS: usize = 1 << 24;
+
 /// Reads a file as [`Model::specialise`](crate::model::Model::specialise) writes it for one picture.
 pub fn lower(file: &[u8]) -> Result<Graph, Unsupported> {
     let other = |what: &str| Unsupported::Network(what.to_owned());
@@ -145,6 +148,10 @@ impl<'a> Lowering<'a> {
             _ => return None,
         };
         let shape = picture(self.shapes.shape(output)?)?;
+        let shapes: Vec<_> = inputs.iter().map(|&value| self.graph.shapes[value]).collect();
+        if !fits(&operation, &shapes, shape) {
+            return None;
+        }
         let output = self.add(output, shape);
         self.graph.nodes.push(Node { operation, inputs, outputs: vec![output] });
         Some(())
@@ -153,7 +160,12 @@ impl<'a> Lowering<'a> {
     fn convolution(&self, node: &'a NodeProto, input: Shape) -> Option<Operation> {
         let convolution = Weights::read(node, |name| self.onnx.constant(name))?;
         let Weights { dims, groups, weights, bias, .. } = convolution;
-        if dims[1] * groups != input.channels {
+        if dims[1].checked_mul(groups) != Some(input.channels) {
+            return None;
+        }
+        // Groups of several channels become dense, which is too much where there are many.
+        let depthwise = groups == input.channels && groups == dims[0];
+        if groups > 1 && !depthwise && weights.len().saturating_mul(groups) > MOST_WEIGHTS {
             return None;
         }
         let dilations = pair(node.ints("dilations"), 1)?;
@@ -336,6 +348,28 @@ impl<'a> Lowering<'a> {
             _ => return None,
         };
         Some(Operation::Scale { factors, offsets })
+    }
+}
+
+/// Whether an operation makes a value of the shape `output` of `inputs`: kernels rely on it.
+fn fits(operation: &Operation, inputs: &[Shape], output: Shape) -> bool {
+    let Some(&first) = inputs.first() else { return false };
+    let size = |shape: Shape| (shape.rows, shape.columns);
+    match operation {
+        Operation::Convolution(convolution) => output.channels == convolution.bias.len(),
+        Operation::Pooling(_) | Operation::Interpolate => output.channels == first.channels,
+        Operation::Sample(Sampling { rows, columns }) => {
+            output.channels == first.channels && (rows.len(), columns.len()) == size(output)
+        }
+        Operation::Concat => {
+            let channels: usize = inputs.iter().map(|shape| shape.channels).sum();
+            output.channels == channels && inputs.iter().all(|&shape| size(shape) == size(output))
+        }
+        Operation::Scale { .. }
+        | Operation::Activation(_)
+        | Operation::Function(_)
+        | Operation::Add(_)
+        | Operation::Multiply => inputs.iter().all(|&shape| shape == output),
     }
 }
 

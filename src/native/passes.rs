@@ -197,7 +197,7 @@ fn merge(graph: &mut Graph, lanes: usize) {
                 && first.activation.clip == second.activation.clip
                 && !other.outputs.is_empty()
                 && node.outputs.len() < MOST_PARTS;
-            if alike && Winograd::can(first) && Winograd::can(second) {
+            if alike && Winograd::can(first, lanes) && Winograd::can(second, lanes) {
                 append(first, second, lanes);
                 node.outputs.append(&mut other.outputs);
             }

@@ -166,7 +166,7 @@ impl Planning {
             }
             match &node.operation {
                 Operation::Convolution(convolution)
-                    if Winograd::can(convolution) && inputs[0] != input =>
+                    if Winograd::can(convolution, self.lanes) && inputs[0] != input =>
                 {
                     let channels = self.graph.shapes[inputs[0]].channels;
                     let kernel = Winograd::new(convolution, channels, self.lanes);
@@ -292,7 +292,9 @@ impl Planning {
                 followers[index] = nodes.iter().position(|node| {
                     node.inputs == [output]
                         && match &node.operation {
-                            Operation::Convolution(convolution) => !Winograd::can(convolution),
+                            Operation::Convolution(convolution) => {
+                                !Winograd::can(convolution, self.lanes)
+                            }
                             Operation::Pooling(_) => true,
                             _ => false,
                         }

@@ -12,8 +12,12 @@ use std::{
 };
 
 /// How often a thread looks whether the others are done with a step before it sleeps: about as long as
-/// it takes to wake up.
-const LOOKS: usize = 4096;
+/// it takes to wake up, tens of microseconds.
+const LOOKS: usize = 1024;
+
+/// More threads would wait for each other longer than they compute: a step takes some hundred
+/// microseconds on one.
+const MOST_THREADS: usize = 16;
 
 /// Threads that share the steps of a run.
 pub struct Pool {
@@ -58,8 +62,10 @@ struct Work(*const (dyn Fn(&Worker) + Sync));
 unsafe impl Send for Work {}
 
 impl Pool {
-    /// The calling thread and `threads - 1` others; fewer where the system gives no more.
+    /// The calling thread and `threads - 1` others; fewer where the system gives no more, and at most
+    /// [`MOST_THREADS`] in all.
     pub fn new(threads: usize) -> Self {
+        let threads = threads.clamp(1, MOST_THREADS);
         let state = State { run: 0, work: None, sleepers: 0, end: false };
         let shared = |threads: usize| Shared {
             threads,

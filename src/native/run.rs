@@ -24,7 +24,6 @@ pub struct Run {
 impl Run {
     /// Runs on the calling thread and `threads - 1` others.
     pub fn new(program: Arc<Program>, threads: usize) -> Self {
-        let threads = threads.max(1);
         let plan = &program.plan;
         let pool = Pool::new(threads);
         let memory = Floats::new(plan.floats + pool.threads() * plan.scratch);

@@ -67,16 +67,14 @@ fn pack(convolution: &Convolution, inputs: usize, input_lanes: usize, lanes: usi
     let input_blocks = inputs.div_ceil(input_lanes);
     let len = outputs.next_multiple_of(lanes) * input_blocks * taps * input_lanes;
     let mut packed = Floats::new(len);
-    for output in 0..outputs {
+    for (output, weights) in weights.chunks_exact(of_group * taps).enumerate() {
         let first = output / outputs_of_group * of_group;
-        for input in 0..of_group {
-            for tap in 0..taps {
-                let weight = weights[(output * of_group + input) * taps + tap];
-                let input = first + input;
-                let block = output / lanes * input_blocks + input / input_lanes;
-                let place = (block * taps + tap) * input_lanes + input % input_lanes;
-                packed[place * lanes + output % lanes] = weight;
-            }
+        let (output_block, output_lane) = (output / lanes, output % lanes);
+        for (input, weights) in (first..).zip(weights.chunks_exact(taps)) {
+            let block = output_block * input_blocks + input / input_lanes;
+            let start = (block * taps * input_lanes + input % input_lanes) * lanes + output_lane;
+            let places = packed[start..].iter_mut().step_by(input_lanes * lanes);
+            places.zip(weights).for_each(|(place, &weight)| *place = weight);
         }
     }
     packed

@@ -40,10 +40,11 @@ pub struct Winograd {
 }
 
 impl Winograd {
-    /// Whether a convolution is of the kind.
-    pub fn can(convolution: &Convolution) -> bool {
+    /// Whether a convolution is of the kind. Without vectors, none is: what others are compared with does
+    /// without Winograd's method.
+    pub fn can(convolution: &Convolution, lanes: usize) -> bool {
         let Window { kernel, stride, .. } = convolution.window;
-        convolution.groups == 1 && kernel == [3, 3] && stride == [1, 1]
+        lanes > 1 && convolution.groups == 1 && kernel == [3, 3] && stride == [1, 1]
     }
 
     pub fn new(convolution: &Convolution, inputs: usize, lanes: usize) -> Self {
@@ -117,14 +118,18 @@ fn transform_weights(kernel: &[f32]) -> [f32; PRODUCTS] {
         [1.0 / 24.0, -1.0 / 12.0, 1.0 / 6.0],
         [0.0, 0.0, 1.0],
     ];
+    let mut half = [[0.0; 3]; SEEN];
+    for (row, factors) in half.iter_mut().zip(&G) {
+        for (column, value) in row.iter_mut().enumerate() {
+            let of_column = |row: usize| factors[row] * f64::from(kernel[row * 3 + column]);
+            *value = of_column(0) + of_column(1) + of_column(2);
+        }
+    }
     let mut transformed = [0.0; PRODUCTS];
-    for (index, value) in transformed.iter_mut().enumerate() {
-        let (row, column) = (&G[index / SEEN], &G[index % SEEN]);
-        let products = kernel
-            .iter()
-            .enumerate()
-            .map(|(index, &weight)| row[index / 3] * f64::from(weight) * column[index % 3]);
-        *value = products.sum::<f64>() as f32;
+    for (values, row) in transformed.chunks_exact_mut(SEEN).zip(&half) {
+        for (value, factors) in values.iter_mut().zip(&G) {
+            *value = (row[0] * factors[0] + row[1] * factors[1] + row[2] * factors[2]) as f32;
+        }
     }
     transformed
 }
