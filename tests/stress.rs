@@ -491,6 +491,7 @@ fn flat_memory() {
 #[test]
 #[ignore = "run by scripts/stress"]
 fn flat_memory_of_sizes() {
+    common::init();
     let mut warm = None;
     let pipeline = launch(
         "appsrc name=source format=time ! retinafacedetect threads=1 score-threshold=0.02 ! \
