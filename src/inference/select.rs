@@ -2,6 +2,8 @@
 
 //! Selecting the provider that computes a network, by trying.
 
+use std::{panic, thread};
+
 use ort::logging::LogLevel;
 
 use super::{
@@ -48,11 +50,19 @@ impl Loader {
             (None, [_]) => Request { precision: None, ..request.clone() },
             _ => request.clone(),
         };
+        let without_precision = |provider: Provider| {
+            let precision =
+                request.precision.filter(|wanted| !provider.precisions().contains(wanted));
+            precision.map(|precision| ProviderError::Precision { provider, precision })
+        };
         let (mut unexpected, mut last) = (Vec::new(), None);
         let others = Provider::ALL.into_iter().filter(|provider| *provider != Provider::Cpu);
         for provider in others.filter(is_candidate) {
             let refusal = match self.try_on(provider, &request_for(provider), &spec(provider)) {
-                Ok((engine, config)) => return Ok(Selection { engine, config, unexpected }),
+                Ok((engine, config)) => {
+                    unexpected.extend(without_precision(provider));
+                    return Ok(Selection { engine, config, unexpected });
+                }
                 Err(LoadError::Provider(refusal)) => refusal,
                 // Others would take as much.
                 Err(err @ LoadError::Memory(_)) => return Err(err),
@@ -79,6 +89,7 @@ impl Loader {
                 (LoadError::Library(source), Some(why)) => LoadError::NeedsLibrary { why, source },
                 (err, _) => err,
             })?;
+        unexpected.extend(without_precision(Provider::Cpu));
         Ok(Selection { engine, config, unexpected })
     }
 
@@ -91,36 +102,36 @@ impl Loader {
     ) -> Result<(SessionEngine, Config), LoadError> {
         provider.find()?;
         let mut config = request.resolve(provider)?;
+        if !provider.capabilities().needs_onnxruntime && !library::is_loaded() {
+            // At the same time, for the first frame not to wait for both.
+            let (engine, checked) = thread::scope(|scope| {
+                let checked = scope.spawn(|| self.check_kernels(spec, &config));
+                let engine = self.engine(spec, &config);
+                (engine, checked.join().unwrap_or_else(|panic| panic::resume_unwind(panic)))
+            });
+            checked?;
+            return Ok((engine?, config));
+        }
         loop {
             let mut engine = self.engine(spec, &config)?;
             // Where no graph could be captured, the engines to come need not try.
             config.cuda_graphs = engine.has_cuda_graphs();
-            match self.check(&mut engine, spec, &config) {
+            let mut cpu = self.engine(spec, &Config::cpu(1))?;
+            match self.compare(&mut engine, &mut cpu, &config) {
                 Ok(()) => return Ok((engine, config)),
-                Err(LoadError::Provider(err @ ProviderError::Wrong { .. }))
-                    if config.cuda_graphs =>
-                {
+                Err(err @ ProviderError::Wrong { .. }) if config.cuda_graphs => {
                     let retry = format!("Trying again without CUDA graphs: {err}");
                     self.log(LogLevel::Info, &retry);
                     config.cuda_graphs = false;
                 }
-                Err(err) => return Err(err),
+                Err(err) => return Err(err.into()),
             }
         }
     }
 
-    /// Compares an engine with ONNX Runtime's CPU. Where this process does without ONNX Runtime, the
-    /// kernels that the engine has are compared with plain ones instead, on a small input.
-    fn check(
-        &self,
-        engine: &mut SessionEngine,
-        spec: &InputSpec,
-        config: &Config,
-    ) -> Result<(), LoadError> {
-        if config.provider.capabilities().needs_onnxruntime || library::is_loaded() {
-            let mut cpu = self.engine(spec, &Config::cpu(1))?;
-            return Ok(self.compare(engine, &mut cpu, config)?);
-        }
+    /// Compares native kernels with plain ones on a small input, where this process does without ONNX
+    /// Runtime.
+    fn check_kernels(&self, spec: &InputSpec, config: &Config) -> Result<(), LoadError> {
         if !config.instructions.is_vectorised() || !self.model().sizes().contain(SMALL) {
             return Ok(());
         }
