@@ -108,7 +108,10 @@ impl<'a> Lowering<'a> {
         let [output] = node.output.as_slice() else { return None };
         let first = self.value(node, 0);
         if matches!(node.op(), "Identity" | "Dropout") {
-            self.values.insert(output, first?);
+            // A constant is found by its name where it is read.
+            if self.onnx.constant(output).is_none() {
+                self.values.insert(output, first?);
+            }
             return Some(());
         }
         let mut inputs: Vec<_> = first.into_iter().collect();
@@ -170,11 +173,12 @@ impl<'a> Lowering<'a> {
         }
         let dilations = pair(node.ints("dilations"), 1)?;
         let kernel = [dims[2], dims[3]];
-        let (kernel, weights) = dilate(kernel, dilations, weights);
-        let window = window(node, kernel, input)?;
-        if kernel[0] > MOST_ROWS {
+        let reach = |axis: usize| (kernel[axis] - 1).saturating_mul(dilations[axis]);
+        if reach(0).max(reach(1)) >= MOST_ROWS {
             return None;
         }
+        let (kernel, weights) = dilate(kernel, dilations, weights);
+        let window = window(node, kernel, input)?;
         Some(Operation::Convolution(Convolution {
             window,
             groups,
@@ -234,39 +238,53 @@ impl<'a> Lowering<'a> {
 
     fn resize(&self, node: &'a NodeProto, input: Shape, output: &str) -> Option<Operation> {
         let output = picture(self.shapes.shape(output)?)?;
-        if output.channels != input.channels {
+        let policy = node.string("keep_aspect_ratio_policy").unwrap_or("stretch");
+        if output.channels != input.channels || policy != "stretch" {
             return None;
         }
-        let (coordinates, rounding) = match node.op() {
-            "Upsample" => ("asymmetric", "floor"),
-            _ => (
-                node.string("coordinate_transformation_mode").unwrap_or("half_pixel"),
-                node.string("nearest_mode").unwrap_or("round_prefer_floor"),
-            ),
+        // Before version 11, Resize was Upsample that could make smaller as well.
+        let old = node.op() == "Upsample" || node.input.len() == 2;
+        let coordinates = match old {
+            true => "asymmetric",
+            false => node.string("coordinate_transformation_mode").unwrap_or("half_pixel"),
         };
+        // Scales may be others than the sizes' ratios: 1.5 makes 1 of 1.
+        let scales = node.input.get(if old { 1 } else { 2 });
+        let scales = scales.and_then(|scales| self.onnx.constant(scales)?.floats());
+        let scales = scales.and_then(|scales| <[f32; 4]>::try_from(scales).ok());
         match node.string("mode").unwrap_or("nearest") {
             "nearest" => {
-                // Scales may be others than the sizes' ratios: 1.5 makes 1 of 1.
-                let scales = [2, 1].iter().find_map(|&index| {
-                    let scales = self.onnx.constant(node.input.get(index)?)?.floats()?;
-                    <[f32; 4]>::try_from(scales).ok()
-                });
-                let scales = scales.or_else(|| node.floats("scales").try_into().ok());
                 let nearest = |axis: usize, from: usize, to: usize| -> Option<Vec<usize>> {
-                    let scale = scales.map_or(to as f32 / from as f32, |scales| scales[axis]);
+                    let rounding = match old {
+                        true if to < from => "ceil",
+                        true => "floor",
+                        false => node.string("nearest_mode").unwrap_or("round_prefer_floor"),
+                    };
+                    let ratio = to as f32 / from as f32;
+                    let scale = scales.map_or(ratio, |scales| scales[axis]);
+                    let is_ratio = f64::from(scale) * from as f64 == to as f64;
                     let place = |index: usize| {
-                        let place = match coordinates {
-                            "asymmetric" => index as f32 / scale,
-                            "half_pixel" => (index as f32 + 0.5) / scale - 0.5,
-                            "pytorch_half_pixel" if to > 1 => (index as f32 + 0.5) / scale - 0.5,
-                            "pytorch_half_pixel" => 0.0,
+                        let (index, shift) = match coordinates {
+                            "asymmetric" => (index as f32, 0.0),
+                            "pytorch_half_pixel" if to == 1 => (0.0, 0.0),
+                            "half_pixel" | "pytorch_half_pixel" => (index as f32 + 0.5, 0.5),
                             _ => return None,
                         };
+                        let unscaled = index / scale;
+                        let is_exact = f64::from(unscaled) * f64::from(scale) == f64::from(index)
+                            && (is_ratio || scales.is_some() || index == 0.0);
+                        let place = unscaled - shift;
+                        // Where one pixel becomes the next. What float rounding makes of a place there
+                        // differs between versions of ONNX Runtime.
+                        let edge = if rounding.starts_with("round") { place - 0.5 } else { place };
+                        if !is_exact && (edge - edge.round()).abs() < 1e-4 {
+                            return None;
+                        }
                         let place = match rounding {
                             "floor" => place.floor(),
                             "ceil" => place.ceil(),
                             "round_prefer_floor" => (place - 0.5).ceil(),
-                            "round_prefer_ceil" => (place + 0.5).floor(),
+                            "round_prefer_ceil" => place.round(),
                             _ => return None,
                         };
                         Some((place.max(0.0) as usize).min(from - 1))
@@ -281,6 +299,8 @@ impl<'a> Lowering<'a> {
             // Enlarging only, by whole factors: others have more ways to be meant.
             "linear"
                 if coordinates == "half_pixel"
+                    && scales
+                        .is_none_or(|scales| scales.iter().all(|scale| scale.fract() == 0.0))
                     && output.rows.is_multiple_of(input.rows)
                     && output.columns.is_multiple_of(input.columns) =>
             {
@@ -406,7 +426,10 @@ fn window(node: &NodeProto, kernel: [usize; 2], input: Shape) -> Option<Window> 
             _ => usize::try_from(node.ints("pads").get(axis).copied().unwrap_or(0)).ok(),
         }
     };
-    Some(Window { kernel, stride, pads: [before(0)?, before(1)?] })
+    let pads = [before(0)?, before(1)?];
+    // The kernels have no windows that see nothing.
+    let sees = pads[0] < kernel[0] && pads[1] < kernel[1];
+    sees.then_some(Window { kernel, stride, pads })
 }
 
 /// A kernel with zeros between its weights.

@@ -431,8 +431,9 @@ impl<'a> Shapes<'a> {
             return None;
         }
         let size = |(&size, &scale): (&usize, &f32)| {
-            let scaled = (size as f64 * f64::from(scale)).floor();
-            (0.0..=MAX_DIMENSION as f64).contains(&scaled).then_some(scaled as usize)
+            // Rounded as ONNX Runtime does: ten times 0.7 are seven.
+            let scaled = (size as f32 * scale).floor();
+            (0.0..=MAX_DIMENSION as f32).contains(&scaled).then_some(scaled as usize)
         };
         shape.iter().zip(&scales).map(size).collect()
     }
