@@ -129,8 +129,8 @@ pub(super) fn in_tiles<S: Simd>(
     let mut block = 0;
     while block < blocks {
         let left = blocks - block;
-        // Each weight and each value is loaded once a tile.
-        if const { S::REGISTER_COUNT >= 32 } && left >= 4 {
+        // Each weight and each value is loaded once a tile. Unit tests try all sizes of tiles everywhere.
+        if const { S::REGISTER_COUNT >= 32 || cfg!(test) } && left >= 4 {
             of_blocks::<S, 4>(simd, block, columns.clone(), tiles);
             block += 4;
         } else if left >= 2 {
