@@ -73,10 +73,11 @@ fn fuse(graph: &mut Graph) {
         let node = &graph.nodes[index];
         let &[input] = node.inputs.as_slice() else { continue };
         let Some(before) = producers[input].filter(|_| readers[input] == 1) else { continue };
-        let operation = node.operation.clone();
-        if absorb(&mut graph.nodes[before].operation, &operation) {
+        let (nodes, rest) = graph.nodes.split_at_mut(index);
+        let (before, node) = (&mut nodes[before], &mut rest[0]);
+        if absorb(&mut before.operation, &node.operation) {
             // In its place, for what follows to be computed in order.
-            graph.nodes[before].outputs = mem::take(&mut graph.nodes[index].outputs);
+            before.outputs = mem::take(&mut node.outputs);
         }
     }
     graph.sweep();
