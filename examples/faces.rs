@@ -157,29 +157,3 @@ fn print(source: &str, frame: u64, sample: &gst::Sample, as_json: bool) -> Optio
     println!("{line}");
     Some(())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Of an element's error, when the pipeline starts and later: the text and what it says besides.
-    #[test]
-    fn errors_are_told_whole() {
-        common::init().unwrap();
-        let run = |path: &str, option: &str, value: &str| {
-            let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
-            let arguments = [&path, option, value].map(str::to_owned);
-            let arguments = Arguments::parse(arguments.into_iter()).unwrap();
-            run_all(&arguments).unwrap_err().to_string()
-        };
-        let err = run(".cache/media/astronaut.png", "--set", "model-file=/missing.onnx");
-        assert!(err.contains("astronaut.png: Cannot"), "{err}");
-        assert!(err.contains("/missing.onnx"), "{err}");
-        assert!(err.contains("\n") && err.contains("retinafacedetect0"), "{err}");
-        let err = run("README.md", "--json", "--json");
-        assert!(
-            err.contains("README.md: ") && err.contains("\n") && err.contains("decode"),
-            "{err}"
-        );
-    }
-}
