@@ -24,6 +24,39 @@ pub struct Face {
     /// From 0 to 1; `None` where whoever attached the meta gives none. Always there for faces
     /// that `retinafacedetect` found.
     pub confidence: Option<f32>,
+    /// Which face of the frames before it is; `None` where nobody follows faces.
+    pub tracking: Option<Tracking>,
+}
+
+/// What somebody who follows faces from frame to frame knows of one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tracking {
+    /// The same for all frames in which the face is, and for no other face of the stream.
+    pub id: u64,
+    /// Frames since the first one with the face, which has 0.
+    pub age: u64,
+    pub state: TrackingState,
+}
+
+/// How a followed face's place in a frame is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrackingState {
+    /// It was detected in this frame.
+    Detected,
+    /// It was not; the place follows from other frames.
+    Held,
+}
+
+impl TrackingState {
+    pub const ALL: [Self; 2] = [Self::Detected, Self::Held];
+
+    /// Its name in metas and messages.
+    pub const fn nick(self) -> &'static str {
+        match self {
+            Self::Detected => "detected",
+            Self::Held => "held",
+        }
+    }
 }
 
 impl Face {

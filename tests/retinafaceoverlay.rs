@@ -208,6 +208,7 @@ fn tiny_and_odd_frames() {
                 bounds: Rect::new(0.0, 0.0, width as f32, height as f32),
                 confidence: Some(0.5),
                 landmarks: Some(Landmarks([Point { x: 0.5, y: 0.5 }; 5])),
+                ..Face::default()
             };
             let mut harness = harness(&info);
             let out = harness.push_and_pull(with_faces(&info, &[face])).unwrap();
@@ -235,7 +236,7 @@ fn the_largest_frame() {
     init();
     let info = info("GRAY8", 8192, 8192);
     let bounds = Rect::new(8000.0, 8000.0, 8192.0, 8192.0);
-    let face = Face { bounds, confidence: Some(1.0), landmarks: None };
+    let face = Face { bounds, confidence: Some(1.0), ..Face::default() };
     let data = bytes(&harness(&info).push_and_pull(with_faces(&info, &[face])).unwrap());
     assert_eq!(*data.last().unwrap(), 76);
 }
@@ -250,6 +251,7 @@ fn landmarks_have_five_colors() {
         bounds: Rect::new(40.0, 40.0, 400.0, 400.0),
         landmarks: Some(Landmarks(landmarks)),
         confidence: None,
+        ..Face::default()
     };
     let data = bytes(&harness(&info).push_and_pull(with_faces(&info, &[face])).unwrap());
     let mut colors = points.map(|(x, y)| data[(y * 480 + x) * 3..][..3].to_vec()).to_vec();
@@ -265,7 +267,7 @@ fn confidence_goes_above_the_box_or_inside_it() {
     let info = info("GRAY8", 480, 480);
     let changed = |top: usize, confidence| {
         let bounds = Rect::new(200.0, top as f32, 300.0, top as f32 + 100.0);
-        let face = Face { bounds, confidence, landmarks: None };
+        let face = Face { bounds, confidence, ..Face::default() };
         let data = bytes(&harness(&info).push_and_pull(with_faces(&info, &[face])).unwrap());
         let count = |rows: &[u8], value| rows.iter().filter(|&&sample| sample == value).count();
         let (above, below) = data.split_at(top * 480);
@@ -296,6 +298,7 @@ fn properties_change_while_playing() {
         bounds: FACE,
         landmarks: Some(Landmarks([Point { x: 32.5, y: 24.5 }; 5])),
         confidence: None,
+        ..Face::default()
     };
     let mut samples = || {
         let data = bytes(&harness.push_and_pull(with_faces(&info, &[face])).unwrap());
@@ -426,6 +429,7 @@ fn metas_stay_on_the_buffer() {
         bounds: FACE,
         landmarks: Some(Landmarks([Point { x: 20.0, y: 20.0 }; 5])),
         confidence: Some(0.75),
+        ..Face::default()
     };
     let buffer = with_faces(&info, &[face, boxed(FACE)]);
     let expected = meta::faces(&buffer);
@@ -462,6 +466,7 @@ fn absurd_faces_are_harmless() {
                                 bounds,
                                 landmarks: Some(Landmarks([Point { x: a, y: b }; 5])),
                                 confidence: Some(b),
+                                ..Face::default()
                             }
                         });
                     let mut buffer = with_faces(&info, &faces);

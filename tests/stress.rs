@@ -401,7 +401,8 @@ fn buffers() {
                 let mut number =
                     || random.pick(&[-1e9f32, -5.0, 0.0, 10.5, 40.0, 1e9, f32::NAN, f32::INFINITY]);
                 let bounds = Rect::new(number(), number(), number(), number());
-                let face = Face { bounds, landmarks: None, confidence: Some(number()) };
+                let face =
+                    Face { bounds, landmarks: None, confidence: Some(number()), tracking: None };
                 meta::attach(buffer_ref, &face, width, height);
             }
             // Errors are for wrong buffers; nothing is read outside of either.

@@ -3,7 +3,7 @@
 //! The structure fields that describe faces, in metas and messages alike.
 
 use crate::{
-    face::Landmarks,
+    face::{Landmarks, Tracking, TrackingState},
     geometry::{Point, Rect},
 };
 
@@ -53,6 +53,25 @@ pub fn landmarks(structure: &gst::StructureRef) -> Option<Landmarks> {
         };
     }
     Some(landmarks)
+}
+
+/// `tracking`: `id` and `age` (uint64), `state` (string).
+pub fn tracking_structure(tracking: &Tracking) -> gst::Structure {
+    gst::Structure::builder("tracking")
+        .field("id", tracking.id)
+        .field("age", tracking.age)
+        .field("state", tracking.state.nick())
+        .build()
+}
+
+/// What [`tracking_structure`] says; `None` where a field is missing or has another type or value.
+pub fn tracking(structure: &gst::StructureRef) -> Option<Tracking> {
+    let state = structure.get::<&str>("state").ok()?;
+    Some(Tracking {
+        id: structure.get("id").ok()?,
+        age: structure.get("age").ok()?,
+        state: TrackingState::ALL.into_iter().find(|known| known.nick() == state)?,
+    })
 }
 
 pub fn double(structure: &gst::StructureRef, field: &str) -> Option<f32> {

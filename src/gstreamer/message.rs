@@ -95,6 +95,7 @@ fn parse_face(value: &glib::SendValue) -> Result<Face, InvalidMessage> {
             .ok_or_else(|| InvalidMessage("a face has no bounds".to_owned()))?,
         landmarks: fields::landmarks(&structure),
         confidence: fields::double(&structure, "confidence"),
+        tracking: None,
     })
 }
 
@@ -113,6 +114,7 @@ mod tests {
             bounds: Rect::new(-1.5, 2.25, 30.5, 40.0),
             landmarks: Some(Landmarks([Point { x: 3.5, y: -4.0 }; 5])),
             confidence: Some(0.75),
+            tracking: None,
         };
         let plain = Face { landmarks: None, confidence: None, ..face };
         Detections {

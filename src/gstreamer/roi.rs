@@ -13,6 +13,9 @@
 //!   the same points as the tensor that DL Streamer's elements read: `format`, `precision`, `dims`,
 //!   `data_buffer` (ten native-endian f32, fractions of the box).
 //!
+//! A face that is followed from frame to frame has a fourth, `tracking`: `id` (uint64, the same in all
+//! frames), `age` (uint64, frames since the first), `state` (string, `detected` or `held`).
+//!
 //! With the cargo feature `analytics`, the meta's id is that of an object detection in the buffer's
 //! GstAnalytics meta.
 
@@ -52,6 +55,9 @@ pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32)
     if let Some(landmarks) = &face.landmarks {
         meta.add_param(tensor(landmarks, &face.bounds));
     }
+    if let Some(tracking) = &face.tracking {
+        meta.add_param(fields::tracking_structure(tracking));
+    }
 }
 
 /// The faces on a buffer, whoever attached them: every region of interest of type `face`. Without
@@ -82,6 +88,7 @@ impl RawMeta<'_> {
             }),
             landmarks: self.param(c"landmarks", fields::landmarks),
             confidence: self.param(c"detection", |params| fields::double(params, "confidence")),
+            tracking: self.param(c"tracking", fields::tracking),
         }
     }
 
@@ -133,7 +140,10 @@ fn tensor(landmarks: &Landmarks, bounds: &Rect) -> gst::Structure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::geometry::Point;
+    use crate::{
+        face::{Tracking, TrackingState},
+        geometry::Point,
+    };
 
     const FRAME: (u32, u32) = (100, 80);
 
@@ -144,6 +154,7 @@ mod tests {
             bounds: Rect::new(-10.0, 20.0, 50.0, 90.0),
             landmarks: Some(Landmarks(points.map(|(x, y)| Point { x, y }))),
             confidence: Some(0.75),
+            tracking: Some(Tracking { id: 1 << 40, age: 3, state: TrackingState::Held }),
         }
     }
 
@@ -190,7 +201,7 @@ mod tests {
 
     #[test]
     fn faces_read_as_they_were_attached() {
-        let plain = Face { landmarks: None, confidence: None, ..face() };
+        let plain = Face { landmarks: None, confidence: None, tracking: None, ..face() };
         for face in [face(), plain] {
             assert_eq!(faces(&with(&face)), [face]);
         }

@@ -275,6 +275,7 @@ impl Detector {
                 bounds: orientation.stored_rect(&found.bounds.expand(parameters.margin), stored),
                 landmarks: found.landmarks.map(|landmarks| Landmarks(landmarks.0.map(to_frame))),
                 confidence: Some(found.score),
+                tracking: None,
             };
             face.is_finite().then_some(face)
         }));

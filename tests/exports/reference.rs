@@ -50,6 +50,7 @@ pub fn faces(file: &[u8], export: &Export, picture: &Picture, strides: &[i64]) -
             ),
             confidence: Some(score),
             landmarks: Some(Landmarks::default()),
+            ..Face::default()
         };
         let points = landmarks[10 * index..][..10].chunks(2);
         for (point, values) in face.landmarks.iter_mut().flat_map(|l| &mut l.0).zip(points) {
