@@ -9,7 +9,7 @@ use pulp::{Simd, WithSimd};
 use super::{
     Epilogue, Rows, inside, load,
     rows::{self, Parts},
-    store, taps,
+    taps,
 };
 use crate::native::{
     graph::{Convolution, Window},
@@ -284,14 +284,11 @@ impl<S: Simd, const PLANES: bool, const KERNEL: usize, const STRIDE: usize> Tile
                     }
                 }
             }
-            for (group, sums) in sums.iter().enumerate() {
-                let slopes = dense.epilogue.slopes::<S>(block + group);
-                let to = to.at(block + group).add(column * S::F32_LANES);
-                for (pixel, &sum) in sums.iter().enumerate() {
-                    let value = dense.epilogue.activate(simd, sum, slopes);
-                    store::<S>(to.add(pixel * S::F32_LANES), value);
-                }
+            let mut places = [std::ptr::null_mut(); G];
+            for (group, place) in places.iter_mut().enumerate() {
+                *place = to.at(block + group).add(column * S::F32_LANES);
             }
+            dense.epilogue.finish(simd, &mut sums, block, places);
         }
     }
 }

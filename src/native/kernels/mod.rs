@@ -62,17 +62,61 @@ impl Epilogue {
     /// Applies slopes and clipping. What is not a number stays so.
     #[inline(always)]
     fn activate<S: Simd>(&self, simd: S, value: S::f32s, slopes: S::f32s) -> S::f32s {
-        let value = simd.max_f32s(simd.mul_f32s(value, slopes), value);
-        match self.clip {
-            None => value,
-            Some([low, high]) => {
-                let clipped = simd.max_f32s(value, simd.splat_f32s(low));
-                let clipped = simd.min_f32s(clipped, simd.splat_f32s(high));
-                // Which of the two is taken where one is not a number depends on the instruction set.
-                simd.select_f32s(simd.equal_f32s(value, value), clipped, value)
+        let value = sloped(simd, value, slopes);
+        self.clip.map_or(value, |bounds| clipped(simd, value, bounds))
+    }
+
+    /// Applies slopes and clipping to the sums of `T` pixels of `G` blocks, from `block` on, and stores
+    /// the pixels of each block where its place is.
+    ///
+    /// # Safety
+    /// There are so many blocks of `S`'s lanes; `T` pixels can be written at each place.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "of sums and of places")]
+    unsafe fn finish<S: Simd, const G: usize, const T: usize>(
+        &self,
+        simd: S,
+        sums: &mut [[S::f32s; T]; G],
+        block: usize,
+        places: [*mut f32; G],
+    ) {
+        // Loops so short that the compiler unrolls them, or else the sums would have to be in memory
+        // while they are computed.
+        for group in 0..G {
+            // SAFETY: as the caller says.
+            let slopes = unsafe { self.slopes::<S>(block + group) };
+            for pixel in 0..T {
+                sums[group][pixel] = sloped(simd, sums[group][pixel], slopes);
+            }
+        }
+        if let Some(bounds) = self.clip {
+            for group in 0..G {
+                for pixel in 0..T {
+                    sums[group][pixel] = clipped(simd, sums[group][pixel], bounds);
+                }
+            }
+        }
+        for group in 0..G {
+            for pixel in 0..T {
+                // SAFETY: as the caller says.
+                unsafe { store::<S>(places[group].add(pixel * S::F32_LANES), sums[group][pixel]) };
             }
         }
     }
+}
+
+/// The activation that multiplies what is negative by slopes.
+#[inline(always)]
+fn sloped<S: Simd>(simd: S, value: S::f32s, slopes: S::f32s) -> S::f32s {
+    simd.max_f32s(simd.mul_f32s(value, slopes), value)
+}
+
+#[inline(always)]
+fn clipped<S: Simd>(simd: S, value: S::f32s, [low, high]: [f32; 2]) -> S::f32s {
+    let clipped = simd.max_f32s(value, simd.splat_f32s(low));
+    let clipped = simd.min_f32s(clipped, simd.splat_f32s(high));
+    // Which of the two is taken where one is not a number depends on the instruction set.
+    simd.select_f32s(simd.equal_f32s(value, value), clipped, value)
 }
 
 /// # Safety
