@@ -10,6 +10,7 @@
 
 use std::{
     env, fs,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -198,7 +199,10 @@ fn main() {
             }
         }
     }
-    if gst::ElementFactory::find("facedetect").is_some() {
+    // Without its cascade it passes frames as they are.
+    let cascade = gst::ElementFactory::make("facedetect").build().ok();
+    let cascade = cascade.and_then(|facedetect| facedetect.property::<Option<String>>("profile"));
+    if cascade.is_some_and(|file| Path::new(&file).is_file()) {
         let (fps, _) = run(&clip, "videoconvert ! facedetect display=false");
         line(json!({ "what": "facedetect", "scale": 1.0, "fps": fps }));
     }
