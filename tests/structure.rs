@@ -46,11 +46,11 @@ const ROOMS: [(&str, &[&str]); 16] = [
 /// Crates that only some places use.
 const CRATES: [(&[&str], &[&str]); 4] = [
     (
-        &["gst", "gst_base", "gst_video", "gst_analytics", "glib"],
+        &["gst", "gst_base", "gst_video", "glib"],
         &["lib.rs", "gstreamer/", "retinafacedetect/", "retinafaceoverlay/"],
     ),
     (&["ort"], &["inference/"]),
-    (&["libloading"], &["inference/library/", "inference/nvidia/"]),
+    (&["libloading"], &["gstreamer/analytics/", "inference/library/", "inference/nvidia/"]),
     (&["cudarc", "sha2"], &["inference/nvidia/"]),
 ];
 

@@ -5,8 +5,9 @@
 //! The structure is that of GStreamer's own `facedetect`, so applications that read its messages
 //! read ours: name `facedetect`, `timestamp`, `stream-time`, `running-time` and `duration` (clock
 //! times), and `faces`, a list of structures `face`: `x`, `y`, `width`, `height` (uints, whole
-//! pixels inside the frame). Ours add `confidence`, `x_min` … `y_max` and `left_eye_x` …
-//! `mouth_right_y` (doubles, pixels, may lie outside the frame).
+//! pixels inside the frame). Ours add to each face `confidence`, `x_min` … `y_max` and `left_eye_x` …
+//! `mouth_right_y` (doubles, pixels, may lie outside the frame), and to the message `width` and
+//! `height` (uints, the frame's pixels) and `count` (uint, how many faces there are).
 
 use crate::face::Face;
 
@@ -21,6 +22,9 @@ pub struct Detections {
     pub stream_time: Option<gst::ClockTime>,
     pub running_time: Option<gst::ClockTime>,
     pub duration: Option<gst::ClockTime>,
+    /// Of the frame, in pixels.
+    pub width: u32,
+    pub height: u32,
     pub faces: Vec<Face>,
 }
 
@@ -30,14 +34,17 @@ pub struct Detections {
 pub struct InvalidMessage(String);
 
 impl Detections {
-    /// For faces in a frame of `width` × `height` pixels.
-    pub fn to_structure(&self, width: u32, height: u32) -> gst::Structure {
+    pub fn to_structure(&self) -> gst::Structure {
+        let faces = self.faces.iter().map(|it| face(it, self.width, self.height));
         gst::Structure::builder(NAME)
             .field("timestamp", self.timestamp)
             .field("stream-time", self.stream_time)
             .field("running-time", self.running_time)
             .field("duration", self.duration)
-            .field("faces", gst::List::new(self.faces.iter().map(|f| face(f, width, height))))
+            .field("width", self.width)
+            .field("height", self.height)
+            .field("count", u32::try_from(self.faces.len()).unwrap_or(u32::MAX))
+            .field("faces", gst::List::new(faces))
             .build()
     }
 }
@@ -56,6 +63,9 @@ impl TryFrom<&gst::StructureRef> for Detections {
                 .get::<Option<gst::ClockTime>>(field)
                 .map_err(|err| InvalidMessage(format!("{field}: {err}")))
         };
+        let pixels = |field| {
+            structure.get::<u32>(field).map_err(|err| InvalidMessage(format!("{field}: {err}")))
+        };
         let faces = structure
             .get::<gst::List>("faces")
             .map_err(|err| InvalidMessage(format!("faces: {err}")))?;
@@ -65,6 +75,8 @@ impl TryFrom<&gst::StructureRef> for Detections {
             stream_time: time("stream-time")?,
             running_time: time("running-time")?,
             duration: time("duration")?,
+            width: pixels("width")?,
+            height: pixels("height")?,
             faces: faces?,
         })
     }
@@ -122,6 +134,8 @@ mod tests {
             stream_time: Some(gst::ClockTime::from_seconds(2)),
             running_time: Some(gst::ClockTime::from_seconds(3)),
             duration: None,
+            width: 20,
+            height: 50,
             faces: vec![face, plain],
         }
     }
@@ -129,7 +143,7 @@ mod tests {
     #[test]
     fn messages_are_those_of_facedetect() {
         gst::init().unwrap();
-        let structure = detections().to_structure(20, 50);
+        let structure = detections().to_structure();
         assert_eq!(structure.name(), "facedetect");
         for (name, seconds) in
             [("timestamp", Some(1)), ("stream-time", Some(2)), ("running-time", Some(3))]
@@ -138,6 +152,9 @@ mod tests {
             assert_eq!(time, Ok(seconds.map(gst::ClockTime::from_seconds)), "{name}");
         }
         assert_eq!(structure.get::<Option<gst::ClockTime>>("duration"), Ok(None));
+        for (name, value) in [("width", 20u32), ("height", 50), ("count", 2)] {
+            assert_eq!(structure.get::<u32>(name), Ok(value), "{name}");
+        }
         let faces = structure.get::<gst::List>("faces").unwrap();
         let faces: Vec<_> =
             faces.iter().map(|face| face.get::<gst::Structure>().unwrap()).collect();
@@ -161,7 +178,7 @@ mod tests {
     #[test]
     fn messages_read_as_they_were_written() {
         gst::init().unwrap();
-        let structure = detections().to_structure(20, 50);
+        let structure = detections().to_structure();
         assert_eq!(Detections::try_from(structure.as_ref()), Ok(detections()));
     }
 
@@ -174,7 +191,7 @@ mod tests {
             assert!(error.starts_with("not a facedetect message: "), "{error}");
             assert!(error.contains(expected), "{error}");
         }
-        let mut structure = detections().to_structure(20, 50);
+        let mut structure = detections().to_structure();
         // As the stock facedetect has them, without our bounds.
         let face = gst::Structure::builder("face").field("x", 1u32).field("y", 2u32).build();
         for (entry, expected) in

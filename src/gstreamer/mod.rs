@@ -3,7 +3,6 @@
 //! Mapped video frames, and faces as buffer metas and bus messages, read and written.
 
 mod allocation;
-#[cfg(feature = "analytics")]
 mod analytics;
 mod bad_frames;
 mod fields;
@@ -13,10 +12,11 @@ mod orientation;
 mod roi;
 
 pub use allocation::keep_understood_metas;
+pub use analytics::{attach_tracking, other_key_points};
 pub use bad_frames::{BadFrame, BadFrames};
 pub use frame::{
     MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
 };
 pub use message::{Detections, InvalidMessage};
 pub use orientation::OrientationTags;
-pub use roi::{attach, faces};
+pub use roi::{attach, attach_all, faces};

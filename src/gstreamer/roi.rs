@@ -16,16 +16,17 @@
 //! A face that is followed from frame to frame has a fourth, `tracking`: `id` (uint64, the same in all
 //! frames), `age` (uint64, frames since the first), `state` (string, `detected` or `held`).
 //!
-//! With the cargo feature `analytics`, the meta's id is that of an object detection in the buffer's
-//! GstAnalytics meta.
+//! Where GStreamer has analytics metas, the meta's id is that of an object detection in the buffer's
+//! analytics meta. Elsewhere it is the smallest that no region of the buffer has yet, from 0 on: in
+//! Python, regions are found by their ids alone.
 
-use std::ffi::CStr;
+use std::{cell::LazyCell, ffi::CStr, ops::Deref};
 
 use glib::translate::IntoGlib;
 use glib::variant::ToVariant;
 use gst_video::VideoRegionOfInterestMeta;
 
-use super::fields;
+use super::{analytics, fields};
 use crate::{
     face::{Face, Landmarks},
     geometry::Rect,
@@ -35,19 +36,50 @@ const ROI_TYPE: &str = "face";
 /// DL Streamer's `GVA::Tensor::Precision::FP32`.
 const PRECISION_FP32: i32 = 10;
 
-/// Attaches `face` to a buffer that holds a frame of `width` × `height` pixels.
+/// Attaches faces to a buffer that holds a frame of `width` × `height` pixels and has been looked at, so
+/// that [`faces`] and every other reader gets them in this order. Without faces, the buffer is left
+/// alone or, where there are analytics metas, gets an empty one.
 ///
 /// A face of which less than a pixel lies inside the frame still gets a rectangle of one pixel at
 /// the nearest edge, so that every face found has a meta.
-pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32) {
-    let rect = fields::whole_pixels(&face.bounds, width, height);
-    #[cfg(feature = "analytics")]
-    let analytics_id = super::analytics::attach(buffer, face, rect);
-    let mut meta = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, rect);
-    #[cfg(feature = "analytics")]
-    if let Some(id) = analytics_id {
-        meta.set_id(id);
+pub fn attach_all(buffer: &mut gst::Buffer, faces: &[Face], width: u32, height: u32) {
+    if !faces.is_empty() || analytics::available() {
+        attach_to(buffer.make_mut(), faces, width, height);
     }
+}
+
+/// Attaches one face, after those that are there, and returns the id of its meta. As [`attach_all`],
+/// but where metas are read newest first, GStreamer 1.14, it is read before them.
+pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32) -> i32 {
+    attach_to(buffer, std::slice::from_ref(face), width, height)
+}
+
+/// Returns the id of the last.
+fn attach_to(buffer: &mut gst::BufferRef, faces: &[Face], width: u32, height: u32) -> i32 {
+    let objects = analytics::attach(buffer, faces, (width, height));
+    let taken: Vec<i32> = regions(buffer).map(|region| region.0.id).collect();
+    let free = (0..).filter(|id| !taken.contains(id));
+    let ids = objects.into_iter().zip(free).map(|(object, free)| object.unwrap_or(free));
+    let mut numbered: Vec<_> = faces.iter().zip(ids).collect();
+    let last = numbered.last().map(|(_, id)| *id);
+    if newest_first() {
+        numbered.reverse();
+    }
+    for (face, id) in numbered {
+        attach_region(buffer, face, id, (width, height));
+    }
+    last.unwrap_or_default()
+}
+
+/// Whether the metas of a buffer are read in the reverse of the order in which they were attached.
+fn newest_first() -> bool {
+    gst::version() < (1, 16, 0, 0)
+}
+
+fn attach_region(buffer: &mut gst::BufferRef, face: &Face, id: i32, (width, height): (u32, u32)) {
+    let rect = fields::whole_pixels(&face.bounds, width, height);
+    let mut meta = VideoRegionOfInterestMeta::add(buffer, ROI_TYPE, rect);
+    meta.set_id(id);
     meta.add_param(detection(face, width, height));
     let mut bounds = gst::Structure::new_empty("bounds");
     fields::set_bounds(&mut bounds, &face.bounds);
@@ -60,14 +92,24 @@ pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32)
     }
 }
 
-/// The faces on a buffer, whoever attached them: every region of interest of type `face`. Without
-/// a param `bounds`, the face has the meta's rectangle.
+/// The faces on a buffer, whoever attached them: every region of interest of type `face`.
+///
+/// Scalers, converters and others drop the params of regions. What a region has lost, its box in
+/// fractions of pixels, its confidence and its landmarks, is that of the analytics object with its
+/// id, in whole pixels, if there is one, and the box is the region's rectangle otherwise. Where there
+/// are no regions of faces at all, the faces are the analytics objects of type `face`.
 pub fn faces(buffer: &gst::BufferRef) -> Vec<Face> {
-    let metas = buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|meta| {
+    let objects = LazyCell::new(|| analytics::faces(buffer));
+    let regions = regions(buffer).filter(RawMeta::is_face);
+    let faces: Vec<_> = regions.map(|region| region.face(&objects)).collect();
+    if faces.is_empty() { objects.iter().map(|(_, face)| *face).collect() } else { faces }
+}
+
+fn regions(buffer: &gst::BufferRef) -> impl Iterator<Item = RawMeta<'_>> {
+    buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|meta| {
         // SAFETY: the meta is part of the buffer, which is borrowed for as long.
         RawMeta(unsafe { &*meta.as_ptr() })
-    });
-    metas.filter(RawMeta::is_face).map(|meta| meta.face()).collect()
+    })
 }
 
 /// A meta as an element in C may have attached it: without a type, or with names of any bytes. The
@@ -79,17 +121,28 @@ impl RawMeta<'_> {
         self.0.roi_type == glib::Quark::from_str(ROI_TYPE).into_glib()
     }
 
-    fn face(&self) -> Face {
-        let bounds = self.param(c"bounds", fields::bounds);
-        Face {
-            bounds: bounds.unwrap_or_else(|| {
-                let (x, y) = (self.0.x as f32, self.0.y as f32);
-                Rect::new(x, y, x + self.0.w as f32, y + self.0.h as f32)
-            }),
+    /// With what it lacks from the object that has its id, among all `objects`.
+    fn face(&self, objects: &impl Deref<Target = Vec<(i32, Face)>>) -> Face {
+        let (x, y) = (self.0.x as f32, self.0.y as f32);
+        let rectangle = Rect::new(x, y, x + self.0.w as f32, y + self.0.h as f32);
+        let known = Face {
+            bounds: rectangle,
             landmarks: self.param(c"landmarks", fields::landmarks),
             confidence: self.param(c"detection", |params| fields::double(params, "confidence")),
             tracking: self.param(c"tracking", fields::tracking),
+        };
+        if let Some(bounds) = self.param(c"bounds", fields::bounds) {
+            return Face { bounds, ..known };
         }
+        // An id that nobody has set is 0, as that of the first object.
+        let is_same = |object: &Face| object.bounds.iou(&rectangle) > 0.5;
+        let object = objects.iter().find(|(id, object)| *id == self.0.id && is_same(object));
+        object.map_or(known, |(_, object)| Face {
+            bounds: rectangle,
+            landmarks: known.landmarks.or(object.landmarks),
+            confidence: known.confidence.or(object.confidence),
+            tracking: known.tracking,
+        })
     }
 
     /// What `read` finds in the first param of this name.
@@ -205,6 +258,57 @@ mod tests {
         for face in [face(), plain] {
             assert_eq!(faces(&with(&face)), [face]);
         }
+    }
+
+    #[test]
+    fn faces_are_read_in_the_order_in_which_they_were_attached() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        let at = |x: f32| Face { bounds: Rect::new(x, 20.0, x + 10.0, 30.0), ..face() };
+        let found = [at(50.0), at(10.0), at(30.0)];
+        attach_all(&mut buffer, &found, FRAME.0, FRAME.1);
+        assert_eq!(faces(&buffer), found);
+    }
+
+    #[test]
+    fn regions_have_ids_of_their_own_that_follow_each_other() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        attach_all(&mut buffer, &[face(); 3], FRAME.0, FRAME.1);
+        let ids = |buffer: &gst::BufferRef| {
+            let mut ids: Vec<_> =
+                buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|meta| meta.id()).collect();
+            ids.sort_unstable();
+            ids
+        };
+        assert_eq!(ids(&buffer), [0, 1, 2]);
+        let id = attach(buffer.make_mut(), &face(), FRAME.0, FRAME.1);
+        assert!(id > 2);
+        assert_eq!(ids(&buffer), [0, 1, 2, id]);
+    }
+
+    #[test]
+    fn regions_of_others_keep_their_ids() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        let buffer = buffer.make_mut();
+        // An id that nobody sets is 0.
+        VideoRegionOfInterestMeta::add(buffer, "car", (1, 2, 3, 4));
+        VideoRegionOfInterestMeta::add(buffer, "car", (1, 2, 3, 4)).set_id(2);
+        let ids = [(); 3].map(|()| attach(buffer, &face(), FRAME.0, FRAME.1));
+        if !analytics::available() {
+            assert_eq!(ids, [1, 3, 4]);
+        }
+    }
+
+    #[test]
+    fn a_frame_without_faces_is_left_alone_where_there_are_no_analytics_metas() {
+        gst::init().unwrap();
+        let mut buffer = gst::Buffer::new();
+        let same = buffer.clone();
+        attach_all(&mut buffer, &[], FRAME.0, FRAME.1);
+        assert_eq!(buffer.as_ptr() == same.as_ptr(), !analytics::available());
+        assert_eq!(faces(&buffer), []);
     }
 
     #[test]

@@ -161,7 +161,8 @@ pub struct RetinaFaceOverlay {
         name = "draw-landmarks",
         nick = "Draw landmarks",
         blurb = "Draw the eyes, the nose and the corners of the mouth of each face that has \
-                 landmarks, each in its own color",
+                 landmarks, each in its own color, and key points that other elements found, in the \
+                 color of the boxes",
         get, set, type = bool, member = draw_landmarks,
         default = Settings::DEFAULT.draw_landmarks,
         mutable_playing,
@@ -211,10 +212,7 @@ fn draw_face(canvas: &mut Canvas, face: &Face, settings: &Settings, state: &Stat
         && let Some(landmarks) = &face.landmarks
     {
         for (point, ink) in landmarks.0.iter().zip(&state.landmark_inks) {
-            if let Some((x, y)) = pixel(point) {
-                canvas.stamp(&marks.dot_outline, x, y, &state.outline_ink);
-                canvas.stamp(&marks.dot, x, y, ink);
-            }
+            draw_point(canvas, point, ink, marks, state);
         }
     }
 
@@ -241,6 +239,13 @@ fn draw_face(canvas: &mut Canvas, face: &Face, settings: &Settings, state: &Stat
             plate.bottom - marks.padding,
             &Ink::on(settings.color, &state.info),
         );
+    }
+}
+
+fn draw_point(canvas: &mut Canvas, point: &Point, ink: &Ink, marks: &Marks, state: &State) {
+    if let Some((x, y)) = pixel(point) {
+        canvas.stamp(&marks.dot_outline, x, y, &state.outline_ink);
+        canvas.stamp(&marks.dot, x, y, ink);
     }
 }
 
@@ -311,7 +316,7 @@ impl ElementImpl for RetinaFaceOverlay {
                 "Face overlay",
                 "Filter/Editor/Video",
                 "Draws the faces that retinafacedetect, or any other element, has attached to \
-                 frames as region of interest metas",
+                 frames as region of interest metas or analytics metas, and key points of any kind",
                 "The gst-plugin-retinaface authors",
             )
         });
@@ -386,7 +391,8 @@ impl BaseTransformImpl for RetinaFaceOverlay {
     fn transform_ip(&self, buf: &mut gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let settings = *lock(&self.settings);
         let faces = gstreamer::faces(buf);
-        if faces.is_empty()
+        let others = gstreamer::other_key_points(buf);
+        if (faces.is_empty() && others.is_empty())
             || !(settings.draw_boxes || settings.draw_landmarks || settings.draw_confidence)
         {
             lock(&self.bad_frames).good();
@@ -403,9 +409,21 @@ impl BaseTransformImpl for RetinaFaceOverlay {
             return Err(gst::FlowError::NotNegotiated);
         };
 
-        gst::trace!(CAT, imp = self, "Drawing {} faces", faces.len());
+        gst::trace!(
+            CAT,
+            imp = self,
+            "Drawing {} faces, {} other points",
+            faces.len(),
+            others.len()
+        );
         let drawn = gstreamer::with_frame_mut(buf, &state.info, state.layout, |frame| {
             let mut canvas = Canvas::new(frame);
+            if settings.draw_landmarks {
+                let ink = Ink::new(settings.color, &state.info);
+                for point in &others {
+                    draw_point(&mut canvas, point, &ink, &state.marks, state);
+                }
+            }
             for face in &faces {
                 draw_face(&mut canvas, face, &settings, state);
             }

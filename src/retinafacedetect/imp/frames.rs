@@ -84,12 +84,7 @@ impl RetinaFaceDetect {
             }
         };
         let (width, height) = job.view.size;
-        if !job.faces.is_empty() {
-            let buffer = buffer.make_mut();
-            for face in &job.faces {
-                meta::attach(buffer, face, width, height);
-            }
-        }
+        meta::attach_all(&mut buffer, &job.faces, width, height);
         let changed = {
             let mut output = lock(&self.output);
             output.bad_frames.good();
@@ -112,11 +107,12 @@ impl RetinaFaceDetect {
                 stream_time: job.stream_time,
                 running_time: job.running_time,
                 duration: buffer.duration(),
+                width,
+                height,
                 faces: job.faces.clone(),
             };
-            let message = gst::message::Element::builder(detections.to_structure(width, height))
-                .src(&*self.obj())
-                .build();
+            let message =
+                gst::message::Element::builder(detections.to_structure()).src(&*self.obj()).build();
             // Refused only by a bus that is shutting down.
             let _ = self.obj().post_message(message);
         }
