@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import gi
 
+gi.require_version("Gst", "1.0")
 gi.require_version("GstVideo", "1.0")
 from gi.repository import GLib, Gst, GstVideo  # noqa: E402
 
