@@ -142,7 +142,7 @@ fn load() -> Option<Functions> {
     match loaded {
         Ok(functions) => Some(functions),
         Err(err) => {
-            gst::debug!(gst::CAT_PLUGIN_LOADING, "No analytics metas are written: {err}");
+            gst::debug!(gst::CAT_PLUGIN_LOADING, "No analytics metas are written: {err:?}");
             None
         }
     }

@@ -31,8 +31,8 @@ const FACE: &str = "face";
 const TAG: &CStr = c"face-landmarks/centerface-5";
 /// What a face is made of: the object, the group and its points.
 const PARTS: usize = 7;
-/// GStreamer's default.
-const BYTES_A_PART: usize = 200;
+/// As GStreamer's default has it: 1024 for five.
+const BYTES_A_PART: usize = 205;
 
 /// Whether this GStreamer has analytics metas.
 pub fn available() -> bool {
@@ -65,9 +65,10 @@ pub fn attach(
     objects.into_iter().map(|object| object.and_then(|id| id.try_into().ok())).collect()
 }
 
-/// Says for an object that it is the one with a number of its own in all frames of the stream, and when it
-/// was seen first and last (running times). Returns whether it could be said: `object` has to
-/// be the id of an object detection on the buffer, as that of a face's region of interest meta is.
+/// Adds to an object which of the stream's objects it is, by a number that is the same in all frames,
+/// and when that one was seen first and last. Returns whether it was added: `object` has to be the id
+/// of an object detection on the buffer, as the id of a face's region of interest meta is where
+/// GStreamer has analytics metas.
 pub fn attach_tracking(
     buffer: &mut gst::BufferRef,
     object: i32,
