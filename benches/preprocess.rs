@@ -10,7 +10,7 @@ use gstretinaface::{
     preprocess::{InputSizes, Normalisation, Preprocessor, ScaleMethod},
 };
 
-const FORMATS: [VideoFormat; 8] = [
+const FORMATS: [VideoFormat; 11] = [
     VideoFormat::Bgr,
     VideoFormat::Rgb,
     VideoFormat::Bgrx,
@@ -19,6 +19,9 @@ const FORMATS: [VideoFormat; 8] = [
     VideoFormat::Nv12,
     VideoFormat::I420,
     VideoFormat::Yuy2,
+    VideoFormat::Y444,
+    VideoFormat::P01010le,
+    VideoFormat::I42010le,
 ];
 /// Frame size, scale, orientation.
 const CASES: [((u32, u32), f64, Orientation); 5] = [

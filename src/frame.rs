@@ -4,7 +4,7 @@
 
 use thiserror::Error;
 
-/// Where the samples of one colour component stand: the sample for pixel (x, y) is byte
+/// Where the samples of one colour component stand: the sample for pixel (x, y) begins at byte
 /// `offset + (x >> x_shift)·step` of row `y >> y_shift` of the plane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Component {
@@ -13,6 +13,34 @@ pub struct Component {
     pub step: usize,
     pub x_shift: u32,
     pub y_shift: u32,
+    pub storage: Storage,
+}
+
+/// How a sample is stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// As a byte.
+    #[default]
+    Byte,
+    /// As `depth` bits, 9 to 16 of them, of a word of two bytes: those above its `shift` lowest.
+    Word { depth: u32, shift: u32, big_endian: bool },
+}
+
+impl Storage {
+    const fn bytes(self) -> usize {
+        match self {
+            Self::Byte => 1,
+            Self::Word { .. } => 2,
+        }
+    }
+
+    /// The value of a sample with all bits set.
+    pub const fn max(self) -> u32 {
+        match self {
+            Self::Byte => 0xff,
+            Self::Word { depth, .. } => (1 << depth) - 1,
+        }
+    }
 }
 
 /// The pixels of a picture that count: all of it, or a part that is cut out of it.
@@ -60,14 +88,29 @@ impl Component {
         Ok(())
     }
 
-    /// Bytes from a row's first to the last sample for `width` pixels, which are at least one.
+    /// Bytes from a row's first to the end of the last sample for `width` pixels, which are at least
+    /// one.
     pub fn row_bytes(&self, width: u32) -> usize {
         let last = (width.saturating_sub(1) >> self.x_shift) as usize;
-        self.offset.saturating_add(last.saturating_mul(self.step)).saturating_add(1)
+        let start = self.offset.saturating_add(last.saturating_mul(self.step));
+        start.saturating_add(self.storage.bytes())
+    }
+
+    /// The eight highest bits of each sample as a component of bytes; `None` where they are in two
+    /// bytes.
+    pub fn high_byte(&self) -> Option<Self> {
+        let offset = match self.storage {
+            Storage::Byte => self.offset,
+            Storage::Word { depth, shift, big_endian } if depth + shift == 16 => {
+                self.offset + usize::from(!big_endian)
+            }
+            Storage::Word { .. } => return None,
+        };
+        Some(Self { offset, storage: Storage::Byte, ..*self })
     }
 }
 
-/// What a frame's components mean.
+/// What a frame's components mean, in samples of 8 bits; of longer ones, the eight highest bits do.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Colour {
     /// Red, green, blue, each 0 to 255.
@@ -205,6 +248,9 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// As many planes as a frame has at most, with that of its opacity.
+pub const PLANES: usize = 4;
+
 /// Where a plane of a [`FrameMut`] begins. Planes share memories, and may even overlap, so they
 /// cannot be slices of their own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -223,8 +269,8 @@ pub struct FrameMut<'a> {
     layout: Layout,
     alpha: Option<Component>,
     window: Window,
-    memories: [&'a mut [u8]; 3],
-    planes: [PlaneMut; 3],
+    memories: [&'a mut [u8]; PLANES],
+    planes: [PlaneMut; PLANES],
 }
 
 impl<'a> FrameMut<'a> {
@@ -234,8 +280,8 @@ impl<'a> FrameMut<'a> {
         layout: Layout,
         alpha: Option<Component>,
         window: Window,
-        memories: [&'a mut [u8]; 3],
-        planes: [PlaneMut; 3],
+        memories: [&'a mut [u8]; PLANES],
+        planes: [PlaneMut; PLANES],
     ) -> Result<Self, FrameError> {
         for component in layout.components.iter().chain(&alpha) {
             let PlaneMut { memory, offset, stride } = planes[component.plane];
@@ -254,18 +300,55 @@ impl<'a> FrameMut<'a> {
         &self.layout
     }
 
-    /// Opacity, 0 to 255, in formats that have it.
+    /// Opacity, 0 to the most that a sample can be, in formats that have it.
     pub fn alpha(&self) -> Option<Component> {
         self.alpha
     }
 
     /// The sample in column `x` and row `y` of the plane, both counted in the component's own samples;
     /// `None` outside the frame's memory.
-    pub fn sample(&mut self, component: &Component, x: usize, y: usize) -> Option<&mut u8> {
+    pub fn read(&self, component: &Component, x: usize, y: usize) -> Option<u32> {
+        let (memory, index) = self.place(component, x, y);
+        let bytes = self.memories[memory].get(index..)?;
+        match component.storage {
+            Storage::Byte => bytes.first().map(|&byte| byte.into()),
+            Storage::Word { shift, big_endian, .. } => {
+                let word = word(*bytes.first_chunk()?, big_endian);
+                Some(u32::from(word) >> shift & component.storage.max())
+            }
+        }
+    }
+
+    /// Sets the sample in column `x` and row `y` of the plane to `value`, of which the bits count that
+    /// a sample has. Nothing happens outside the frame's memory.
+    pub fn write(&mut self, component: &Component, x: usize, y: usize, value: u32) {
+        let (memory, index) = self.place(component, x, y);
+        let Some(bytes) = self.memories[memory].get_mut(index..) else { return };
+        match component.storage {
+            Storage::Byte => {
+                if let Some(byte) = bytes.first_mut() {
+                    *byte = value as u8;
+                }
+            }
+            Storage::Word { shift, big_endian, .. } => {
+                let Some(bytes) = bytes.first_chunk_mut() else { return };
+                let mask = (component.storage.max() << shift) as u16;
+                let new = word(*bytes, big_endian) & !mask | (value << shift) as u16 & mask;
+                *bytes = if big_endian { new.to_be_bytes() } else { new.to_le_bytes() };
+            }
+        }
+    }
+
+    /// The memory and the index in it at which a sample begins.
+    fn place(&self, component: &Component, x: usize, y: usize) -> (usize, usize) {
         let plane = &self.planes[component.plane];
         let index = plane.offset + y * plane.stride + x * component.step + component.offset;
-        self.memories[plane.memory].get_mut(index)
+        (plane.memory, index)
     }
+}
+
+fn word(bytes: [u8; 2], big_endian: bool) -> u16 {
+    if big_endian { u16::from_be_bytes(bytes) } else { u16::from_le_bytes(bytes) }
 }
 
 #[cfg(test)]
@@ -274,26 +357,31 @@ mod tests {
 
     use super::*;
 
+    const WORD: Storage = Storage::Word { depth: 10, shift: 0, big_endian: false };
+
     fn component() -> impl Strategy<Value = Component> {
-        (0usize..3, 0usize..6, 1usize..=4, 0u32..=1, 0u32..=1).prop_map(
-            |(plane, offset, step, x_shift, y_shift)| Component {
+        let storage = prop::sample::select(vec![Storage::Byte, WORD]);
+        (0usize..3, 0usize..6, 1usize..=4, 0u32..=2, 0u32..=1, storage).prop_map(
+            |(plane, offset, step, x_shift, y_shift, storage)| Component {
                 plane,
                 offset,
                 step,
                 x_shift,
                 y_shift,
+                storage,
             },
         )
     }
 
-    /// The bytes from the first of a plane to the last sample, counted pixel by pixel.
+    /// The bytes from the first of a plane to the end of the last sample, counted pixel by pixel.
     fn needed(component: &Component, (width, height): (u32, u32), stride: usize) -> usize {
         let pixels = (0..height).flat_map(|y| (0..width).map(move |x| (x as usize, y as usize)));
         let index = |(x, y): (usize, usize)| {
             let (column, row) = (x >> component.x_shift, y >> component.y_shift);
             row * stride + component.offset + column * component.step
         };
-        pixels.map(index).max().map_or(0, |last| last + 1)
+        let bytes = if component.storage == Storage::Byte { 1 } else { 2 };
+        pixels.map(index).max().map_or(0, |last| last + bytes)
     }
 
     fn layout(components: [Component; 3]) -> Layout {
@@ -340,11 +428,11 @@ mod tests {
             let offset = other as usize;
             let mut memories = bytes.map(|plane| [vec![0; offset], plane].concat());
             let [a, b, c] = &mut memories;
-            let planes = [0, 1, 2].map(|i| PlaneMut { memory: i, offset, stride: strides[i] });
+            let planes = [0, 1, 2, 0].map(|i| PlaneMut { memory: i, offset, stride: strides[i] });
             let [first, second, alpha] = components;
             let layout = layout([first, second, first]);
             let frame =
-                FrameMut::new(layout, Some(alpha), window, [a, b, c], planes);
+                FrameMut::new(layout, Some(alpha), window, [a, b, c, &mut []], planes);
             prop_assert_eq!(frame.is_ok(), inside);
             if let Ok(mut frame) = frame {
                 prop_assert_eq!(frame.window(), &window);
@@ -352,12 +440,68 @@ mod tests {
                 prop_assert_eq!(frame.alpha(), Some(alpha));
                 let column = (extent.0 - 1) as usize >> alpha.x_shift;
                 let row = (extent.1 - 1) as usize >> alpha.y_shift;
-                let index = needed(&alpha, extent, strides[alpha.plane]) - 1;
-                let sample = frame.sample(&alpha, column, row).map(|sample| *sample);
-                prop_assert_eq!(sample, Some((index % 251) as u8));
-                prop_assert_eq!(frame.sample(&alpha, 1_000_000, row), None);
+                let end = needed(&alpha, extent, strides[alpha.plane]);
+                let expected = match alpha.storage {
+                    Storage::Byte => ((end - 1) % 251) as u32,
+                    Storage::Word { .. } => {
+                        ((end - 2) % 251) as u32 + 256 * (((end - 1) % 251) as u32 % 4)
+                    }
+                };
+                prop_assert_eq!(frame.read(&alpha, column, row), Some(expected));
+                frame.write(&alpha, column, row, 77);
+                prop_assert_eq!(frame.read(&alpha, column, row), Some(77));
+                prop_assert_eq!(frame.read(&alpha, 1_000_000, row), None);
+                frame.write(&alpha, 1_000_000, row, 77);
             }
         }
+    }
+
+    #[test]
+    fn words_hold_samples_beside_other_bits() {
+        let word = |depth, shift, big_endian| Component {
+            step: 2,
+            storage: Storage::Word { depth, shift, big_endian },
+            ..Component::default()
+        };
+        for (component, max, value, written) in [
+            // As in I420_10LE: bits 0 to 9 of 0xcdab.
+            (word(10, 0, false), 1023, 0x1ab, [0x23, 0xcd]),
+            // As in P010_10LE: bits 6 to 15.
+            (word(10, 6, false), 1023, 0x336, [0xeb, 0x48]),
+            (word(16, 0, false), 65535, 0xcdab, [0x23, 0x01]),
+            (word(16, 0, true), 65535, 0xabcd, [0x01, 0x23]),
+        ] {
+            assert_eq!(component.storage.max(), max);
+            let mut memory = [0xab, 0xcd];
+            let memories: [&mut [u8]; 4] = [&mut memory, &mut [], &mut [], &mut []];
+            let planes = [PlaneMut { memory: 0, offset: 0, stride: 2 }; 4];
+            let window = Window::whole(1, 1);
+            let frame = FrameMut::new(layout([component; 3]), None, window, memories, planes);
+            let mut frame = frame.expect("a frame");
+            assert_eq!(frame.read(&component, 0, 0), Some(value), "{component:?}");
+            frame.write(&component, 0, 0, 0x123);
+            assert_eq!(memory, written, "{component:?}");
+        }
+    }
+
+    #[test]
+    fn high_bytes_are_where_the_eight_highest_bits_are() {
+        let offset = |storage| {
+            let component = Component { offset: 4, step: 8, storage, ..Component::default() };
+            component.high_byte().map(|high| {
+                assert_eq!(
+                    high,
+                    Component { offset: high.offset, storage: Storage::Byte, ..component }
+                );
+                high.offset
+            })
+        };
+        let word = |depth, shift, big_endian| Storage::Word { depth, shift, big_endian };
+        assert_eq!(offset(Storage::Byte), Some(4));
+        assert_eq!(offset(word(16, 0, false)), Some(5));
+        assert_eq!(offset(word(16, 0, true)), Some(4));
+        assert_eq!(offset(word(10, 6, false)), Some(5));
+        assert_eq!(offset(word(10, 0, false)), None);
     }
 
     #[test]
@@ -374,7 +518,8 @@ mod tests {
         assert_eq!(part(20, 30, 0, 0), window(14, 7, 1, 1));
     }
 
-    const GRAY: Component = Component { plane: 1, offset: 2, step: 3, x_shift: 1, y_shift: 1 };
+    const GRAY: Component =
+        Component { plane: 1, offset: 2, step: 3, x_shift: 1, y_shift: 1, storage: Storage::Byte };
 
     /// 5 × 3 pixels have 3 × 2 samples: the last one is byte 1 · 10 + 2 + 2 · 3 = 18.
     #[test]
@@ -397,9 +542,9 @@ mod tests {
 
     #[test]
     fn a_plane_behind_the_end_of_its_memory_is_truncated() {
-        let planes = [PlaneMut { memory: 0, offset: 9, stride: 1 }; 3];
+        let planes = [PlaneMut { memory: 0, offset: 9, stride: 1 }; PLANES];
         let mut memory = [0; 8];
-        let memories: [&mut [u8]; 3] = [&mut memory, &mut [], &mut []];
+        let memories: [&mut [u8]; PLANES] = [&mut memory, &mut [], &mut [], &mut []];
         let window = Window::whole(1, 1);
         let frame = FrameMut::new(layout([GRAY; 3]), None, window, memories, planes);
         let expected = FrameError::Truncated { plane: 1, width: 1, height: 1, needed: 3, found: 0 };

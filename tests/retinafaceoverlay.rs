@@ -6,7 +6,7 @@ use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoMeta, VideoRegionOfInterestMeta};
 use gstretinaface::{
-    face::{Face, Landmarks},
+    face::{Face, Landmarks, Tracking, TrackingState},
     geometry::{Point, Rect},
     meta,
 };
@@ -286,6 +286,131 @@ fn confidence_goes_above_the_box_or_inside_it() {
     assert_eq!(changed(200, Some(f32::NAN)), (0, 0, 0));
     assert_eq!(changed(200, Some(1e30)), changed(200, Some(1.0)));
     assert_ne!(changed(200, Some(0.11)), changed(200, Some(0.88)));
+}
+
+fn followed(id: u64, state: TrackingState) -> Face {
+    let tracking = Some(Tracking { id, age: 5, state });
+    Face { bounds: Rect::new(200.0, 200.0, 300.0, 300.0), tracking, ..Face::default() }
+}
+
+#[test]
+fn followed_faces_have_their_id_before_the_confidence() {
+    init();
+    let info = info("GRAY8", 480, 480);
+    // The columns of the plate above the box, and the sum of all samples there.
+    let plate = |face: Face, draw_ids: bool, draw_confidence: bool| {
+        let mut harness = harness(&info);
+        let element = harness.element().unwrap();
+        element.set_property("draw-ids", draw_ids);
+        element.set_property("draw-confidence", draw_confidence);
+        let data = bytes(&harness.push_and_pull(with_faces(&info, &[face])).unwrap());
+        let row = &data[199 * 480..200 * 480];
+        let width = row.iter().filter(|&&sample| sample != BACKGROUND).count();
+        (width, data[..200 * 480].iter().map(|&sample| u64::from(sample)).sum::<u64>())
+    };
+    let with_id = |id| followed(id, TrackingState::Detected);
+    let with_both = |id| Face { confidence: Some(0.98), ..with_id(id) };
+    let (score_only, _) = plate(Face { tracking: None, ..with_both(0) }, true, true);
+    let (id_only, one) = plate(with_id(1), true, true);
+    let (both, _) = plate(with_both(1), true, true);
+    // Two characters, four, and seven with the space between.
+    assert!(0 < id_only && id_only < score_only && score_only < both);
+    assert_eq!((both - score_only) * 2, (score_only - id_only) * 3);
+    let (_, eight) = plate(with_id(8), true, true);
+    assert_ne!(eight, one);
+    assert_eq!(plate(with_both(1), true, false), plate(with_id(1), true, true));
+    assert_eq!(plate(with_both(1), false, true).0, score_only);
+    assert_eq!(plate(with_both(1), false, false).0, 0);
+    // The id alone where there is room for no more, and nothing where there is not for that.
+    assert_eq!(
+        plate(with_both(1_234_567_890_123_456), true, true),
+        plate(with_id(1_234_567_890_123_456), true, true)
+    );
+    assert_eq!(plate(with_both(u64::MAX), true, true).0, 0);
+}
+
+#[test]
+fn boxes_of_held_faces_are_dashed() {
+    init();
+    let info = info("GRAY8", 480, 480);
+    let drawn = |state| {
+        let mut harness = harness(&info);
+        harness.element().unwrap().set_property("draw-ids", false);
+        bytes(&harness.push_and_pull(with_faces(&info, &[followed(3, state)])).unwrap())
+    };
+    let (detected, held) = (drawn(TrackingState::Detected), drawn(TrackingState::Held));
+    let count = |data: &[u8]| data.iter().filter(|&&sample| sample != BACKGROUND).count();
+    let share = count(&held) as f32 / count(&detected) as f32;
+    assert!((0.4..0.7).contains(&share), "{share}");
+    assert!(
+        held.iter().zip(&detected).all(|(held, detected)| [BACKGROUND, *detected].contains(held))
+    );
+    // Three line widths of line, then as much of none, from the upper left corner.
+    let row = &held[200 * 480 + 200..][..36];
+    let dash = |i: usize| if (12..24).contains(&i) { BACKGROUND } else { 76 };
+    assert_eq!(row, (0..36).map(dash).collect::<Vec<_>>());
+}
+
+#[test]
+fn ids_have_colors_of_their_own() {
+    init();
+    let info = info("RGB", 480, 480);
+    let corner = |face: Face, by_id: bool, color: u32| {
+        let mut harness = harness(&info);
+        let element = harness.element().unwrap();
+        element.set_property("color-by-id", by_id);
+        element.set_property("color", color);
+        let data = bytes(&harness.push_and_pull(with_faces(&info, &[face])).unwrap());
+        data[(200 * 480 + 200) * 3..][..3].to_vec()
+    };
+    let with_id = |id| followed(id, TrackingState::Detected);
+    let red = [255, 0, 0];
+    assert_eq!(corner(with_id(4), false, RED), red);
+    assert_eq!(corner(Face { tracking: None, ..with_id(0) }, true, RED), red);
+    let mut colors: Vec<_> = (0..7).map(|id| corner(with_id(id), true, RED)).collect();
+    assert_eq!(colors[4], corner(with_id(4 + 7), true, RED));
+    assert_eq!(colors[0], corner(with_id(0), true, 0xff00_00ff), "only the opacity is color's");
+    assert_eq!(corner(with_id(0), true, 0x0000_0000), [BACKGROUND; 3]);
+    colors.sort();
+    colors.dedup();
+    assert_eq!(colors.len(), 7);
+}
+
+/// At the top of a small frame, where the plate would be on the eyes.
+#[test]
+fn text_does_not_cover_landmarks() {
+    init();
+    let info = info("RGB", 160, 120);
+    let face = |top: f32| Face {
+        bounds: Rect::new(60.0, top, 90.0, top + 38.0),
+        landmarks: Some(Landmarks(
+            [(68.0, 13.0), (82.0, 13.0), (75.0, 21.0), (69.0, 29.0), (81.0, 29.0)]
+                .map(|(x, y)| Point { x, y: top + y }),
+        )),
+        confidence: Some(0.98),
+        ..Face::default()
+    };
+    let drawn = |face: Face, confidence: bool| {
+        let mut harness = harness(&info);
+        harness.element().unwrap().set_property("draw-confidence", confidence);
+        bytes(&harness.push_and_pull(with_faces(&info, &[face])).unwrap())
+    };
+    assert_eq!(drawn(face(0.0), true), drawn(face(0.0), false));
+    assert_ne!(drawn(face(40.0), true), drawn(face(40.0), false));
+}
+
+/// A crowd's plates would bury it.
+#[test]
+fn text_much_wider_than_its_face_is_left_out() {
+    init();
+    let info = info("GRAY8", 640, 480);
+    let drawn = |width: f32, confidence| {
+        let bounds = Rect::new(300.0, 200.0, 300.0 + width, 260.0);
+        let face = Face { bounds, confidence, ..Face::default() };
+        bytes(&harness(&info).push_and_pull(with_faces(&info, &[face])).unwrap())
+    };
+    assert_eq!(drawn(12.0, Some(0.9)), drawn(12.0, None));
+    assert_ne!(drawn(30.0, Some(0.9)), drawn(30.0, None));
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn assert_near(found: &[Face], expected: &[Face], pixels: f32, what: &str) {
 /// `videocrop` leaves cropping to whoever understands the meta, and crops itself for others.
 #[test]
 fn a_crop_meta_is_honoured_as_if_the_frame_had_been_cut() {
-    for format in ["I420", "NV12", "BGRx", "GRAY8", "YUY2"] {
+    for format in ["I420", "NV12", "BGRx", "GRAY8", "YUY2", "Y42B", "I420_10LE", "GRAY16_LE"] {
         for (left, top, right, bottom) in [(60, 20, 100, 40), (0, 20, 0, 0), (130, 0, 2, 242)] {
             let pipeline = format!(
                 "{} ! videocrop left={left} top={top} right={right} bottom={bottom} ! \

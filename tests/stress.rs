@@ -147,7 +147,7 @@ fn networks() {
     assert!(ran > 0, "none was left whole enough");
 }
 
-const FORMATS: [VideoFormat; 9] = [
+const FORMATS: [VideoFormat; 15] = [
     VideoFormat::Bgr,
     VideoFormat::Rgbx,
     VideoFormat::Argb,
@@ -157,6 +157,12 @@ const FORMATS: [VideoFormat; 9] = [
     VideoFormat::Yv12,
     VideoFormat::Yuy2,
     VideoFormat::Uyvy,
+    VideoFormat::Y42b,
+    VideoFormat::A420,
+    VideoFormat::P01010le,
+    VideoFormat::I42210le,
+    VideoFormat::Gray16Be,
+    VideoFormat::Argb64,
 ];
 
 fn launch(description: &str) -> gst::Pipeline {
@@ -352,7 +358,7 @@ fn buffers() {
                 // Larger strides and gaps, the last row without its padding.
                 size = 0;
                 let rows = |plane: usize| {
-                    (height as usize).div_ceil(1 << info.format_info().h_sub()[plane.min(2)])
+                    (height as usize).div_ceil(1 << info.format_info().h_sub()[plane])
                 };
                 for plane in 0..planes {
                     strides[plane] += random.below(70) as i32;

@@ -6,21 +6,24 @@ use std::array;
 
 use gst::prelude::*;
 use gst_video::{
-    VideoColorRange, VideoCropMeta, VideoFormat, VideoFormatInfo, VideoInfo, VideoInterlaceMode,
-    VideoMeta,
+    VideoColorRange, VideoCropMeta, VideoFormat, VideoFormatFlags, VideoFormatInfo, VideoInfo,
+    VideoInterlaceMode, VideoMeta,
 };
 
 use crate::frame::{
-    Chroma, Colour, Component, Frame, FrameError, FrameMut, Layout, Luma, Plane, PlaneMut, Window,
+    Chroma, Colour, Component, Frame, FrameError, FrameMut, Layout, Luma, PLANES, Plane, PlaneMut,
+    Storage, Window,
 };
 
 /// Kr and Kb of ITU-R BT.601, for caps that leave the matrix open.
 const BT601: (f64, f64) = (0.299, 0.114);
 
-/// Video whose frames cannot be read as one picture of 8 bit samples.
+/// Video whose frames cannot be read as one picture of samples that are bytes or words of two.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum UnsupportedVideo {
-    #[error("unsupported format {0}: only 8 bit RGB, gray and YUV formats are supported")]
+    #[error(
+        "frames of the format {0} cannot be read in place: put videoconvert before this element"
+    )]
     Format(VideoFormat),
     #[error("not raw video: {0}")]
     Caps(gst::Caps),
@@ -61,19 +64,24 @@ impl TryFrom<&VideoInfo> for Layout {
     fn try_from(info: &VideoInfo) -> Result<Self, UnsupportedVideo> {
         let format = info.format_info();
         let unsupported = UnsupportedVideo::Format(info.format());
-        if format.n_components() == 0 || format.depth().iter().any(|&bits| bits != 8) {
+        let count = format.n_components() as usize;
+        let component = |index| component(&format, index).ok_or_else(|| unsupported.clone());
+        let colours = |indices: [usize; 3]| -> Result<[Component; 3], UnsupportedVideo> {
+            let [a, b, c] = indices.map(component);
+            Ok([a?, b?, c?])
+        };
+        if count == 0 || (3..count).any(|alpha| component(alpha).is_err()) {
             return Err(unsupported);
         }
-        let component = |index| component(&format, index);
         let full_range = info.colorimetry().range() == VideoColorRange::Range0_255;
         let (components, colour) = if format.is_rgb() {
-            ([0, 1, 2].map(component), Colour::Rgb)
+            (colours([0, 1, 2])?, Colour::Rgb)
         } else if format.is_gray() {
-            ([0, 0, 0].map(component), Colour::Gray(Luma::new(full_range)))
+            (colours([0, 0, 0])?, Colour::Gray(Luma::new(full_range)))
         } else if format.is_yuv() {
             let (kr, kb) = luma_weights(info);
             let chroma = Chroma::new(kr as f32, kb as f32, full_range);
-            ([0, 1, 2].map(component), Colour::Yuv(Luma::new(full_range), chroma))
+            (colours([0, 1, 2])?, Colour::Yuv(Luma::new(full_range), chroma))
         } else {
             return Err(unsupported);
         };
@@ -81,14 +89,43 @@ impl TryFrom<&VideoInfo> for Layout {
     }
 }
 
-fn component(format: &VideoFormatInfo, index: usize) -> Component {
-    Component {
+/// `None` where the samples of a component are not bytes or words of their own, in the order of the
+/// pixels.
+fn component(format: &VideoFormatInfo, index: usize) -> Option<Component> {
+    let flags = format.flags();
+    let scattered = VideoFormatFlags::COMPLEX | VideoFormatFlags::PALETTE | VideoFormatFlags::TILED;
+    if flags.intersects(scattered) {
+        return None;
+    }
+    let (depth, shift) = (*format.depth().get(index)?, format.shift()[index]);
+    let step = usize::try_from(format.pixel_stride()[index]).ok()?;
+    let storage = match (depth, shift) {
+        (8, 0) => Storage::Byte,
+        (9..=16, shift) if depth + shift <= 16 => {
+            let big_endian = !flags.contains(VideoFormatFlags::LE);
+            Storage::Word { depth, shift, big_endian }
+        }
+        _ => return None,
+    };
+    let offset = format.poffset()[index] as usize;
+    let offset = match storage {
+        Storage::Byte => offset,
+        // GStreamer 1.22 and others say that V of P010_10LE is at byte 1.
+        Storage::Word { .. } => offset.next_multiple_of(2),
+    };
+    let component = Component {
         plane: format.plane()[index] as usize,
-        offset: format.poffset()[index] as usize,
-        step: format.pixel_stride()[index] as usize,
+        offset,
+        step,
         x_shift: format.w_sub()[index],
         y_shift: format.h_sub()[index],
-    }
+        storage,
+    };
+    // What is made of two bytes is made of rows of nothing else.
+    let rows_of_words = step == 2 && matches!(storage, Storage::Word { big_endian: false, .. });
+    let planes = if index < 3 { 3 } else { PLANES };
+    let readable = component.high_byte().is_some() || rows_of_words;
+    (readable && component.plane < planes).then_some(component)
 }
 
 /// Kr and Kb, the shares of red and blue in luma.
@@ -156,7 +193,7 @@ pub fn with_frame<R>(
 ) -> Result<R, MapError> {
     let window = window(buffer, info);
     let (memories, places) = locate(buffer, info, &layout, &window)?;
-    let mut maps = [None, None, None];
+    let mut maps = [const { None }; PLANES];
     match memories {
         Memories::One => maps[0] = Some(buffer.map_readable()?),
         Memories::PerPlane(count) => {
@@ -165,7 +202,8 @@ pub fn with_frame<R>(
             }
         }
     }
-    let planes = places.map(|PlaneMut { memory, offset, stride }| {
+    let [a, b, c, _alpha] = places;
+    let planes = [a, b, c].map(|PlaneMut { memory, offset, stride }| {
         let data = maps[memory].as_ref().and_then(|map| map.get(offset..));
         Plane { data: data.unwrap_or_default(), stride }
     });
@@ -180,14 +218,14 @@ pub fn with_frame_mut<R>(
     write: impl FnOnce(FrameMut) -> R,
 ) -> Result<R, MapError> {
     let format = info.format_info();
-    let alpha = format.has_alpha().then(|| component(&format, 3));
+    let alpha = if format.has_alpha() { component(&format, 3) } else { None };
     let window = window(buffer, info);
     let (memories, planes) = locate(buffer, info, &layout, &window)?;
     let frame = |memories| FrameMut::new(layout, alpha, window, memories, planes);
     match memories {
         Memories::One => {
             let mut map = buffer.map_writable()?;
-            Ok(write(frame([&mut map, &mut [], &mut []])?))
+            Ok(write(frame([&mut map, &mut [], &mut [], &mut []])?))
         }
         Memories::PerPlane(count) => {
             for index in 0..count {
@@ -195,12 +233,12 @@ pub fn with_frame_mut<R>(
                 buffer.map_range_writable(index..=index)?;
             }
             let mut memories = buffer.iter_memories_mut()?;
-            let mut maps = [None, None, None];
+            let mut maps = [const { None }; PLANES];
             for (map, memory) in maps.iter_mut().zip(&mut memories) {
                 *map = Some(memory.map_writable()?);
             }
-            let [a, b, c] = &mut maps;
-            let slices = [a, b, c].map(|map| map.as_deref_mut().unwrap_or_default());
+            let [a, b, c, d] = &mut maps;
+            let slices = [a, b, c, d].map(|map| map.as_deref_mut().unwrap_or_default());
             Ok(write(frame(slices)?))
         }
     }
@@ -221,7 +259,7 @@ fn locate(
     info: &VideoInfo,
     layout: &Layout,
     window: &Window,
-) -> Result<(Memories, [PlaneMut; 3]), MapError> {
+) -> Result<(Memories, [PlaneMut; PLANES]), MapError> {
     let meta = video_meta(buffer);
     let (offsets, strides) = match &meta {
         Some(meta) => {
@@ -249,7 +287,7 @@ fn locate(
         }
     }
     let count = buffer.n_memory();
-    let per_plane = count == offsets.len() && (2..=3).contains(&count);
+    let per_plane = count == offsets.len() && (2..=PLANES).contains(&count);
     let planes = array::from_fn(|plane| {
         let offset = offsets.get(plane).copied().unwrap_or_default();
         let stride = strides.get(plane).map_or(0, |&stride| stride.unsigned_abs() as usize);
@@ -315,7 +353,7 @@ mod tests {
         .unwrap();
     }
 
-    /// Every sample of the frame, one component after the other, row by row.
+    /// The bytes of every sample of the frame, one component after the other, row by row.
     fn samples(buffer: &gst::Buffer, info: &VideoInfo) -> Result<Vec<u8>, MapError> {
         let layout = Layout::try_from(info).unwrap();
         with_frame(buffer, info, layout, |frame| {
@@ -324,14 +362,17 @@ mod tests {
                 for y in 0..=(info.height() - 1) >> component.y_shift {
                     let row = frame.row(component, y as usize);
                     let last = (info.width() - 1) >> component.x_shift;
-                    samples.extend((0..=last as usize).map(|x| row[x * component.step]));
+                    let bytes = if component.storage == Storage::Byte { 1 } else { 2 };
+                    samples.extend(
+                        (0..=last as usize).flat_map(|x| &row[x * component.step..][..bytes]),
+                    );
                 }
             }
             samples
         })
     }
 
-    /// Sets every sample of the frame, alpha too.
+    /// Sets every sample of the frame, alpha too, to bytes of `value`.
     fn fill(buffer: &mut gst::Buffer, info: &VideoInfo, value: u8) -> Result<(), MapError> {
         let layout = Layout::try_from(info).unwrap();
         with_frame_mut(buffer.make_mut(), info, layout, |mut frame| {
@@ -339,7 +380,8 @@ mod tests {
             for component in layout.distinct().iter().chain(&alpha) {
                 for y in 0..=(info.height() - 1) >> component.y_shift {
                     for x in 0..=(info.width() - 1) >> component.x_shift {
-                        *frame.sample(component, x as usize, y as usize).unwrap() = value;
+                        let sample = u32::from(value) * 0x101 & component.storage.max();
+                        frame.write(component, x as usize, y as usize, sample);
                     }
                 }
             }
@@ -359,6 +401,7 @@ mod tests {
             step,
             x_shift,
             y_shift,
+            storage: Storage::Byte,
         };
         for (format, components) in [
             (VideoFormat::Bgr, [at(0, 2, 3, 0, 0), at(0, 1, 3, 0, 0), at(0, 0, 3, 0, 0)]),
@@ -376,10 +419,62 @@ mod tests {
         }
     }
 
+    /// As in GStreamer's list of raw video formats.
     #[test]
-    fn formats_of_more_than_8_bits_are_refused() {
-        for format in [VideoFormat::Gray16Le, VideoFormat::I42010le, VideoFormat::Rgb16] {
-            assert!(Layout::try_from(&info(format, 8, 8)).is_err(), "{format}");
+    fn longer_samples_are_words() {
+        let at = |plane, offset, step, (x_shift, y_shift), (depth, shift)| Component {
+            plane,
+            offset,
+            step,
+            x_shift,
+            y_shift,
+            storage: Storage::Word { depth, shift, big_endian: false },
+        };
+        let (whole, half, quarter) = ((0, 0), (1, 0), (1, 1));
+        for (format, components) in [
+            (
+                VideoFormat::P01010le,
+                [(0, 0, 2, whole), (1, 0, 4, quarter), (1, 2, 4, quarter)]
+                    .map(|(plane, offset, step, sub)| at(plane, offset, step, sub, (10, 6))),
+            ),
+            (
+                VideoFormat::I42010le,
+                [(0, whole), (1, quarter), (2, quarter)]
+                    .map(|(plane, sub)| at(plane, 0, 2, sub, (10, 0))),
+            ),
+            (
+                VideoFormat::I42212le,
+                [(0, whole), (1, half), (2, half)]
+                    .map(|(plane, sub)| at(plane, 0, 2, sub, (12, 0))),
+            ),
+            (VideoFormat::Gbr10le, [2, 0, 1].map(|plane| at(plane, 0, 2, whole, (10, 0)))),
+            (VideoFormat::Gray16Le, [at(0, 0, 2, whole, (16, 0)); 3]),
+        ] {
+            let layout = Layout::try_from(&info(format, 8, 8)).unwrap();
+            assert_eq!(layout.components, components, "{format}");
+        }
+        let layout = Layout::try_from(&info(VideoFormat::Gray16Be, 8, 8)).unwrap();
+        let storage = Storage::Word { depth: 16, shift: 0, big_endian: true };
+        assert_eq!(layout.components[0].storage, storage);
+    }
+
+    #[test]
+    fn formats_without_bytes_or_words_of_their_own_for_each_sample_are_refused() {
+        for format in [
+            VideoFormat::Rgb16,
+            VideoFormat::Rgb8p,
+            VideoFormat::V210,
+            VideoFormat::R210,
+            VideoFormat::Uyvp,
+            VideoFormat::Nv1264z32,
+            VideoFormat::Nv1210le32,
+            VideoFormat::Gray10Le32,
+            VideoFormat::I42010be,
+            VideoFormat::Encoded,
+        ] {
+            let info = gst_video::VideoInfo::builder(format, 64, 64).build();
+            let layout = info.as_ref().map(Layout::try_from);
+            assert!(!matches!(layout, Ok(Ok(_))), "{format}");
         }
     }
 
@@ -566,12 +661,13 @@ mod tests {
         fn no_meta_leads_out_of_the_memory(
             format in prop::sample::select(vec![
                 VideoFormat::Bgr, VideoFormat::Rgba, VideoFormat::Nv12, VideoFormat::I420,
-                VideoFormat::Yuy2,
+                VideoFormat::Yuy2, VideoFormat::Y42b, VideoFormat::A420, VideoFormat::Gray16Le,
+                VideoFormat::Argb64,
             ]),
             size in (1u32..12, 1u32..12),
             memories in prop::collection::vec(0usize..200, 1..5),
-            offsets in prop::array::uniform3(prop_oneof![0usize..400, Just(usize::MAX)]),
-            strides in prop::array::uniform3(prop_oneof![
+            offsets in prop::array::uniform4(prop_oneof![0usize..400, Just(usize::MAX)]),
+            strides in prop::array::uniform4(prop_oneof![
                 4 => 0i32..40,
                 1 => prop::sample::select(vec![i32::MIN, -1, i32::MAX]),
             ]),

@@ -6,17 +6,21 @@ mod allocation;
 mod analytics;
 mod bad_frames;
 mod fields;
+mod formats;
 mod frame;
 mod message;
 mod orientation;
+mod refusal;
 mod roi;
 
 pub use allocation::keep_understood_metas;
 pub use analytics::{attach_tracking, other_key_points};
 pub use bad_frames::{BadFrame, BadFrames};
+pub use formats::video_caps;
 pub use frame::{
     MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
 };
 pub use message::{Detections, InvalidMessage};
 pub use orientation::OrientationTags;
+pub use refusal::explain_refusals;
 pub use roi::{attach, attach_all, faces};

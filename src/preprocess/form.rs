@@ -4,7 +4,7 @@
 
 use super::{axis::ScaleMethod, placement::Placement};
 use crate::{
-    frame::{Colour, Component, Layout},
+    frame::{Colour, Component, Layout, Storage},
     orientation::Orientation,
 };
 
@@ -65,7 +65,8 @@ pub fn packed(layout: &Layout) -> Option<[usize; 3]> {
     let in_one_pixel = |component: &Component| {
         let same = Component { offset: red.offset, ..*component } == red;
         let whole = (component.x_shift, component.y_shift) == (0, 0);
-        same && whole && component.offset < component.step
+        let byte = component.storage == Storage::Byte;
+        same && whole && byte && component.offset < component.step
     };
     if layout.colour != Colour::Rgb || !layout.components.iter().all(in_one_pixel) {
         return None;

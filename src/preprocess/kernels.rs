@@ -38,7 +38,12 @@ pub fn copy(row: &[u8], step: usize, mean: f32, out: &mut [f32]) {
         1 => copy_1(row, mean, out),
         2 => copy_2(row, mean, out),
         3 => copy_3(row, mean, out),
-        _ => copy_4(row, mean, out),
+        4 => copy_4(row, mean, out),
+        _ => {
+            for (out, &sample) in out.iter_mut().zip(row.iter().step_by(step)) {
+                *out = f32::from(sample) - mean;
+            }
+        }
     }
 }
 
@@ -61,6 +66,15 @@ copy_step!(copy_1, 1);
 copy_step!(copy_2, 2);
 copy_step!(copy_3, 3);
 copy_step!(copy_4, 4);
+
+/// Words, the low byte first, without their `shift` lowest bits.
+#[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]
+pub fn narrow(row: &[u8], shift: u32, out: &mut [u8]) {
+    let (words, _) = row.as_chunks();
+    for (out, &word) in out.iter_mut().zip(words) {
+        *out = (u16::from_le_bytes(word) >> shift) as u8;
+    }
+}
 
 /// The samples at the indices `at`, less `mean`.
 #[multiversion(targets("x86_64+avx2+fma", "x86_64+sse4.1"))]

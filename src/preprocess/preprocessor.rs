@@ -2,19 +2,19 @@
 
 //! From frames to network inputs, an output row at a time.
 
-use std::ops::Range;
+use std::{mem, ops::Range};
 
 use super::{
     axis::{Axis, AxisKind, ScaleMethod},
     form::packed,
     kernels::{
         copy, gather, gather_pixels, gray_to_bgr, interleave, interpolate_columns,
-        interpolate_pixels, interpolate_rows, multiply, prefetch, transpose, yuv_to_bgr,
+        interpolate_pixels, interpolate_rows, multiply, narrow, prefetch, transpose, yuv_to_bgr,
     },
     normalisation::{ChannelOrder, Normalisation},
     placement::Placement,
 };
-use crate::frame::{Colour, Component, Frame, Layout, Window};
+use crate::frame::{Colour, Component, Frame, Layout, Storage, Window};
 
 /// How many output rows ahead their source rows are prefetched.
 const ROWS_AHEAD: usize = 2;
@@ -30,11 +30,16 @@ pub struct Preprocessor {
     placement: Placement,
     method: ScaleMethod,
     normalisation: Normalisation,
-    /// Per component. Rows and columns are the frame's as it is stored.
+    /// Per component, from here on: where the eight highest bits of its samples are bytes, in the frame
+    /// or in a row of `narrowed`.
+    bytes: [Component; 3],
+    /// Rows and columns are the frame's as it is stored.
     columns: [Axis; 3],
     rows: [Axis; 3],
     /// The components in the order of their bytes, if they are packed RGB and not just copied.
     packed: Option<[usize; 3]>,
+    /// Two source rows of words as bytes.
+    narrowed: [Vec<u8>; 2],
     /// One component between two source rows.
     interpolated: Vec<f32>,
     /// One output row of each component.
@@ -59,7 +64,11 @@ impl Preprocessor {
         let (width, height) = orientation.turn(picture);
         let (end_x, end_y) = window.extent();
         let (flipped_x, flipped_y) = (orientation.is_flipped_x(), orientation.is_flipped_y());
-        let columns = layout.components.map(|c| {
+        let bytes = layout.components.map(|component| {
+            let narrowed = Component { offset: 0, step: 1, storage: Storage::Byte, ..component };
+            component.high_byte().unwrap_or(narrowed)
+        });
+        let columns = bytes.map(|c| {
             Axis::new(window.x..end_x, (width, ratio), flipped_x, c.x_shift, c.step, method)
         });
         let rows = layout
@@ -73,10 +82,12 @@ impl Preprocessor {
             method,
             normalisation,
             packed: packed(&layout).filter(|_| !copied),
+            narrowed: Default::default(),
             interpolated: Vec::new(),
             samples: layout.components.map(|_| vec![0.0; width as usize]),
             tile: Default::default(),
             column: Vec::new(),
+            bytes,
             columns,
             rows,
         }
@@ -114,7 +125,7 @@ impl Preprocessor {
             ChannelOrder::Rgb => (last, first),
         };
         if self.placement.orientation.is_transposed() {
-            let mut tile = std::mem::take(&mut self.tile);
+            let mut tile = mem::take(&mut self.tile);
             for left in (0..columns).step_by(TILE) {
                 let count = TILE.min(columns - left);
                 for plane in &mut tile {
@@ -182,13 +193,13 @@ impl Preprocessor {
             return;
         }
         assert_eq!(pixels.len(), 3 * width * height, "the pixels are [height, width, 3]");
-        let mut tile = std::mem::take(&mut self.tile);
+        let mut tile = mem::take(&mut self.tile);
         if self.placement.orientation.is_transposed() {
             // Rows of the frame become columns.
             for plane in &mut tile {
                 plane.resize(rows, 0.0);
             }
-            let mut column = std::mem::take(&mut self.column);
+            let mut column = mem::take(&mut self.column);
             column.resize(3 * rows, 0);
             for x in 0..columns {
                 let [blue, green, red] = &mut tile;
@@ -301,7 +312,7 @@ impl Preprocessor {
     }
 
     fn sample_scratch(&mut self, frame: &Frame, component: usize, y: usize) {
-        let mut samples = std::mem::take(&mut self.samples[component]);
+        let mut samples = mem::take(&mut self.samples[component]);
         self.sample(frame, component, y, 0.0, &mut samples);
         self.samples[component] = samples;
     }
@@ -309,14 +320,43 @@ impl Preprocessor {
     /// One component of output row `y`, less `mean`.
     fn sample(&mut self, frame: &Frame, index: usize, y: usize, mean: f32, out: &mut [f32]) {
         let component = &self.layout.components[index];
-        let columns = &self.columns[index];
         let (near, far, weight) = self.rows[index].rows(y);
-        let row = frame.row(component, near);
+        let bytes = &self.bytes[index];
+        let used = used_bytes(bytes, &self.window);
+        let mut narrowed = mem::take(&mut self.narrowed);
+        let rows = match component.storage {
+            Storage::Word { depth, shift, .. } if component.high_byte().is_none() => {
+                let words = used_bytes(component, &self.window);
+                let count = if weight == 0.0 { 1 } else { 2 };
+                for (row, narrowed) in [near, far].into_iter().zip(&mut narrowed).take(count) {
+                    narrowed.resize(used.end, 0);
+                    let row = &frame.row(component, row)[words.clone()];
+                    narrow(row, depth + shift - 8, &mut narrowed[used.clone()]);
+                }
+                narrowed.each_ref().map(Vec::as_slice)
+            }
+            _ => [near, far].map(|row| frame.row(bytes, row)),
+        };
+        self.resample(rows, weight, index, mean, out);
+        self.narrowed = narrowed;
+    }
+
+    /// [`Preprocessor::sample`] between two rows of bytes.
+    fn resample(
+        &mut self,
+        [row, far]: [&[u8]; 2],
+        weight: f32,
+        index: usize,
+        mean: f32,
+        out: &mut [f32],
+    ) {
+        let component = &self.bytes[index];
+        let columns = &self.columns[index];
         if weight != 0.0 {
             let used = used_bytes(component, &self.window);
-            let far = &frame.row(component, far)[used.clone()];
             self.interpolated.resize(used.end, 0.0);
-            interpolate_rows(&row[used.clone()], far, weight, &mut self.interpolated[used]);
+            let (row, far) = (&row[used.clone()], &far[used.clone()]);
+            interpolate_rows(row, far, weight, &mut self.interpolated[used]);
             resize_row(&self.interpolated, columns, mean, out);
         } else if columns.kind == AxisKind::Identity {
             copy(&row[columns.near[0] as usize..], component.step, mean, out);

@@ -5,7 +5,7 @@
 
 use super::{ChannelOrder, Normalisation, Placement, ScaleMethod};
 use crate::{
-    frame::{Chroma, Colour, Component, Frame, FrameError, Layout, Luma, Plane, Window},
+    frame::{Chroma, Colour, Component, Frame, FrameError, Layout, Luma, Plane, Storage, Window},
     orientation::Orientation,
 };
 
@@ -46,11 +46,21 @@ impl Picture {
         Frame::new(self.layout(), self.window, planes)
     }
 
-    /// The sample in a column and row of the component's own; `None` outside its plane.
+    /// The eight highest bits of the sample in a column and row of the component's own; `None` outside
+    /// its plane.
     pub fn sample(&self, component: usize, column: u32, row: u32) -> Option<u8> {
-        let Component { plane, offset, step, .. } = self.components[component];
+        let Component { plane, offset, step, storage, .. } = self.components[component];
         let (data, stride) = &self.planes[plane];
-        data.get(row as usize * stride + offset + column as usize * step).copied()
+        let at = row as usize * stride + offset + column as usize * step;
+        match storage {
+            Storage::Byte => data.get(at).copied(),
+            Storage::Word { depth, shift, big_endian } => {
+                let (first, second) = (u32::from(*data.get(at)?), u32::from(*data.get(at + 1)?));
+                let word = if big_endian { 256 * first + second } else { first + 256 * second };
+                let sample = word / (1 << shift) % (1 << depth);
+                Some((sample / (1 << (depth - 8))) as u8)
+            }
+        }
     }
 
     /// Whether every pixel has its samples inside the planes.

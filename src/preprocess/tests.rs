@@ -7,7 +7,7 @@ use super::{
     reference::{Meaning, Picture},
 };
 use crate::{
-    frame::{Component, FrameError, Window},
+    frame::{Component, FrameError, Storage, Window},
     orientation::Orientation,
 };
 
@@ -33,30 +33,74 @@ const fn rgb(red: usize, green: usize, blue: usize, step: usize) -> [Place; 3] {
     [(0, red, step, 0, 0), (0, green, step, 0, 0), (0, blue, step, 0, 0)]
 }
 
-/// The formats of the element, by GStreamer's description of them. A format with alpha has its
-/// colours where the one with padding has them.
-const FORMATS: [(&str, Kind, [Place; 3]); 17] = [
-    ("BGR", Kind::Rgb, rgb(2, 1, 0, 3)),
-    ("RGB", Kind::Rgb, rgb(0, 1, 2, 3)),
-    ("BGRx", Kind::Rgb, rgb(2, 1, 0, 4)),
-    ("BGRA", Kind::Rgb, rgb(2, 1, 0, 4)),
-    ("RGBx", Kind::Rgb, rgb(0, 1, 2, 4)),
-    ("RGBA", Kind::Rgb, rgb(0, 1, 2, 4)),
-    ("xBGR", Kind::Rgb, rgb(3, 2, 1, 4)),
-    ("ABGR", Kind::Rgb, rgb(3, 2, 1, 4)),
-    ("xRGB", Kind::Rgb, rgb(1, 2, 3, 4)),
-    ("ARGB", Kind::Rgb, rgb(1, 2, 3, 4)),
-    ("GRAY8", Kind::Gray, [(0, 0, 1, 0, 0); 3]),
-    ("NV12", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 0, 2, 1, 1), (1, 1, 2, 1, 1)]),
-    ("NV21", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 1, 2, 1, 1), (1, 0, 2, 1, 1)]),
-    ("I420", Kind::Yuv, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 1), (2, 0, 1, 1, 1)]),
-    ("YV12", Kind::Yuv, [(0, 0, 1, 0, 0), (2, 0, 1, 1, 1), (1, 0, 1, 1, 1)]),
-    ("YUY2", Kind::Yuv, [(0, 0, 2, 0, 0), (0, 1, 4, 1, 0), (0, 3, 4, 1, 0)]),
-    ("UYVY", Kind::Yuv, [(0, 1, 2, 0, 0), (0, 0, 4, 1, 0), (0, 2, 4, 1, 0)]),
+const BYTE: Storage = Storage::Byte;
+const LOW_10: Storage = word(10, 0);
+const LOW_12: Storage = word(12, 0);
+const HIGH_10: Storage = word(10, 6);
+const FULL: Storage = word(16, 0);
+
+const fn word(depth: u32, shift: u32) -> Storage {
+    Storage::Word { depth, shift, big_endian: false }
+}
+
+/// The formats of the element, by GStreamer's description of them, where they differ for it. A format
+/// with alpha has its colours where the one with padding, or without, has them.
+#[rustfmt::skip]
+const FORMATS: [(&str, Kind, Storage, [Place; 3]); 38] = [
+    ("BGR", Kind::Rgb, BYTE, rgb(2, 1, 0, 3)),
+    ("RGB", Kind::Rgb, BYTE, rgb(0, 1, 2, 3)),
+    ("BGRx", Kind::Rgb, BYTE, rgb(2, 1, 0, 4)),
+    ("RGBx", Kind::Rgb, BYTE, rgb(0, 1, 2, 4)),
+    ("xBGR", Kind::Rgb, BYTE, rgb(3, 2, 1, 4)),
+    ("xRGB", Kind::Rgb, BYTE, rgb(1, 2, 3, 4)),
+    ("GBR", Kind::Rgb, BYTE, [(2, 0, 1, 0, 0), (0, 0, 1, 0, 0), (1, 0, 1, 0, 0)]),
+    ("GRAY8", Kind::Gray, BYTE, [(0, 0, 1, 0, 0); 3]),
+    ("NV12", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 2, 1, 1), (1, 1, 2, 1, 1)]),
+    ("NV21", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 1, 2, 1, 1), (1, 0, 2, 1, 1)]),
+    ("I420", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 1), (2, 0, 1, 1, 1)]),
+    ("YV12", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (2, 0, 1, 1, 1), (1, 0, 1, 1, 1)]),
+    ("YUY2", Kind::Yuv, BYTE, [(0, 0, 2, 0, 0), (0, 1, 4, 1, 0), (0, 3, 4, 1, 0)]),
+    ("UYVY", Kind::Yuv, BYTE, [(0, 1, 2, 0, 0), (0, 0, 4, 1, 0), (0, 2, 4, 1, 0)]),
+    ("YVYU", Kind::Yuv, BYTE, [(0, 0, 2, 0, 0), (0, 3, 4, 1, 0), (0, 1, 4, 1, 0)]),
+    ("Y42B", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 1, 1, 0), (2, 0, 1, 1, 0)]),
+    ("NV16", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 2, 1, 0), (1, 1, 2, 1, 0)]),
+    ("NV61", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 1, 2, 1, 0), (1, 0, 2, 1, 0)]),
+    ("Y41B", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 1, 2, 0), (2, 0, 1, 2, 0)]),
+    ("Y444", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 1, 0, 0), (2, 0, 1, 0, 0)]),
+    ("NV24", Kind::Yuv, BYTE, [(0, 0, 1, 0, 0), (1, 0, 2, 0, 0), (1, 1, 2, 0, 0)]),
+    ("AYUV", Kind::Yuv, BYTE, rgb(1, 2, 3, 4)),
+    ("VUYA", Kind::Yuv, BYTE, rgb(2, 1, 0, 4)),
+    ("v308", Kind::Yuv, BYTE, rgb(0, 1, 2, 3)),
+    ("P010_10LE", Kind::Yuv, HIGH_10, [(0, 0, 2, 0, 0), (1, 0, 4, 1, 1), (1, 2, 4, 1, 1)]),
+    ("P012_LE", Kind::Yuv, word(12, 4), [(0, 0, 2, 0, 0), (1, 0, 4, 1, 1), (1, 2, 4, 1, 1)]),
+    ("P016_LE", Kind::Yuv, FULL, [(0, 0, 2, 0, 0), (1, 0, 4, 1, 1), (1, 2, 4, 1, 1)]),
+    ("I420_10LE", Kind::Yuv, LOW_10, [(0, 0, 2, 0, 0), (1, 0, 2, 1, 1), (2, 0, 2, 1, 1)]),
+    ("I422_10LE", Kind::Yuv, LOW_10, [(0, 0, 2, 0, 0), (1, 0, 2, 1, 0), (2, 0, 2, 1, 0)]),
+    ("Y444_10LE", Kind::Yuv, LOW_10, [(0, 0, 2, 0, 0), (1, 0, 2, 0, 0), (2, 0, 2, 0, 0)]),
+    ("GBR_10LE", Kind::Rgb, LOW_10, [(2, 0, 2, 0, 0), (0, 0, 2, 0, 0), (1, 0, 2, 0, 0)]),
+    ("GRAY10_LE16", Kind::Gray, LOW_10, [(0, 0, 2, 0, 0); 3]),
+    ("I420_12LE", Kind::Yuv, LOW_12, [(0, 0, 2, 0, 0), (1, 0, 2, 1, 1), (2, 0, 2, 1, 1)]),
+    ("I422_12LE", Kind::Yuv, LOW_12, [(0, 0, 2, 0, 0), (1, 0, 2, 1, 0), (2, 0, 2, 1, 0)]),
+    ("GRAY16_LE", Kind::Gray, FULL, [(0, 0, 2, 0, 0); 3]),
+    ("GRAY16_BE", Kind::Gray, Storage::Word { depth: 16, shift: 0, big_endian: true }, [(0, 0, 2, 0, 0); 3]),
+    ("ARGB64", Kind::Rgb, FULL, rgb(2, 4, 6, 8)),
+    ("AYUV64", Kind::Yuv, FULL, rgb(2, 4, 6, 8)),
 ];
 
-fn component((plane, offset, step, x_shift, y_shift): Place) -> Component {
-    Component { plane, offset, step, x_shift, y_shift }
+/// A component of bytes.
+fn component(place: Place) -> Component {
+    stored(Storage::Byte)(place)
+}
+
+fn stored(storage: Storage) -> impl Fn(Place) -> Component {
+    move |(plane, offset, step, x_shift, y_shift)| Component {
+        plane,
+        offset,
+        step,
+        x_shift,
+        y_shift,
+        storage,
+    }
 }
 
 fn meaning(kind: Kind, (kr, kb): (f64, f64), full_range: bool) -> Meaning {
@@ -98,7 +142,10 @@ fn picture(
     let size = window.extent();
     let planes = [0, 1, 2].map(|plane| {
         let of_plane = || components.iter().filter(move |c| c.plane == plane);
-        let row = |c: &Component| c.offset + ((size.0 as usize - 1) >> c.x_shift) * c.step + 1;
+        let row = |c: &Component| {
+            let bytes = if c.storage == Storage::Byte { 1 } else { 2 };
+            c.offset + ((size.0 as usize - 1) >> c.x_shift) * c.step + bytes
+        };
         let stride = of_plane().map(row).max().unwrap_or(0).saturating_add_signed(padding[plane]);
         let last = |c: &Component| ((size.1 as usize - 1) >> c.y_shift) * stride + row(c);
         let len = of_plane().map(last).max().unwrap_or(0);
@@ -132,26 +179,33 @@ fn of_a_format(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture> 
         prop::array::uniform3(extra),
         any::<u32>(),
     )
-        .prop_map(|((_, kind, places), (weights, full), window, padding, extra, seed)| {
-            let meaning = meaning(kind, weights, full);
-            picture(places.map(component), meaning, window, padding, extra, seed.into())
-        })
+        .prop_map(
+            |((_, kind, storage, places), (weights, full), window, padding, extra, seed)| {
+                let meaning = meaning(kind, weights, full);
+                picture(places.map(stored(storage)), meaning, window, padding, extra, seed.into())
+            },
+        )
 }
 
 /// A picture in a format that nobody has.
 fn of_any_layout(extra: std::ops::Range<isize>) -> impl Strategy<Value = Picture> {
-    let place = (0usize..3, 0usize..6, 1usize..=4, 0u32..=1, 0u32..=1);
+    let place = (0usize..3, 0usize..6, 1usize..=4, 0u32..=2, 0u32..=1);
+    let storage = prop::sample::select(vec![BYTE, LOW_10, HIGH_10, FULL]);
+    let component = (place, storage).prop_map(|(place, storage)| {
+        let component = stored(storage)(place);
+        // What has no byte of its own adjoins.
+        if component.high_byte().is_none() { Component { step: 2, ..component } } else { component }
+    });
     let kind = prop::sample::select(vec![Kind::Rgb, Kind::Gray, Kind::Yuv]);
     (
-        prop::array::uniform3(place),
+        prop::array::uniform3(component),
         (kind, standard()),
         window(),
         prop::array::uniform3(-80isize..9),
         prop::array::uniform3(extra),
         any::<u32>(),
     )
-        .prop_map(|(places, (kind, (weights, full)), window, padding, extra, seed)| {
-            let mut components = places.map(component);
+        .prop_map(|(mut components, (kind, (weights, full)), window, padding, extra, seed)| {
             if let Kind::Gray = kind {
                 components = [components[0]; 3];
             }
@@ -298,12 +352,13 @@ fn every_format_equals_the_reference() {
         order: ChannelOrder::Rgb,
         padding: [0.0; 3],
     };
-    for (name, kind, places) in FORMATS {
+    for (name, kind, storage, places) in FORMATS {
         for (size, target) in sizes {
             for method in [ScaleMethod::Nearest, ScaleMethod::Bilinear] {
                 let meaning = meaning(kind, BT601, false);
                 let window = Window::whole(size.0, size.1);
-                let picture = picture(places.map(component), meaning, window, [0; 3], [0; 3], 1);
+                let picture =
+                    picture(places.map(stored(storage)), meaning, window, [0; 3], [0; 3], 1);
                 for orientation in Orientation::ALL {
                     let target = orientation.turn(target);
                     let placement = Placement { orientation, ..Placement::whole(target) };

@@ -2,12 +2,11 @@
 
 //! Blending shapes into the pixels of a raw video frame.
 //!
-//! tiny-skia and ab_glyph turn shapes and text into coverage masks, once per frame size. What is
-//! here is the part they cannot do: mixing a colour into video formats. One routine serves all of
-//! them: a frame's layout says where each component's samples are and how many pixels one sample
-//! stands for.
+//! tiny-skia and ab_glyph turn shapes and text into coverage masks, once per size. What is here is
+//! the part they cannot do: mixing a colour into video formats. One routine serves all of them: a
+//! frame's layout says where each component's samples are, how long they are and how many pixels one
+//! sample stands for.
 
-use ab_glyph::{Font, FontRef, InvalidFont, PxScale, ScaleFont};
 use gst_video::VideoInfo;
 use tiny_skia::{FillRule, Mask, PathBuilder, Transform};
 
@@ -45,11 +44,19 @@ impl Area {
         }
     }
 
+    pub fn width(&self) -> i32 {
+        self.right - self.left
+    }
+
+    pub fn height(&self) -> i32 {
+        self.bottom - self.top
+    }
+
     pub fn is_empty(&self) -> bool {
         self.left >= self.right || self.top >= self.bottom
     }
 
-    fn contains(&self, x: i32, y: i32) -> bool {
+    pub fn contains(&self, x: i32, y: i32) -> bool {
         (self.left..self.right).contains(&x) && (self.top..self.bottom).contains(&y)
     }
 
@@ -69,10 +76,29 @@ impl Area {
     }
 }
 
+/// An area to fill.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub area: Area,
+    /// The length of dashes, and of the gaps between them, in pixels; `None` to fill it all.
+    pub dash: Option<i32>,
+}
+
+impl Shape {
+    fn contains(&self, x: i32, y: i32) -> bool {
+        let area = &self.area;
+        let on_dash = |dash: i32| {
+            let along = if area.width() > area.height() { x - area.left } else { y - area.top };
+            along / dash % 2 == 0
+        };
+        area.contains(x, y) && self.dash.is_none_or(on_dash)
+    }
+}
+
 /// A colour as a video format writes it.
 #[derive(Clone, Copy, Debug)]
 pub struct Ink {
-    samples: [u8; 3],
+    samples: [u32; 3],
     alpha: u32,
 }
 
@@ -91,11 +117,13 @@ impl Ink {
             [y, (b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr))]
         };
 
-        let (offset, scale) = info.format_info().range_offsets(colorimetry.range());
+        let format = info.format_info();
+        let most = (1u32 << format.depth()[0]) - 1;
+        let (offset, scale) = format.range_offsets(colorimetry.range());
         let mut samples = [0; 3];
         for (index, part) in parts.into_iter().enumerate() {
             let value = f64::from(offset[index]) + f64::from(scale[index]) * part;
-            samples[index] = value.round() as u8;
+            samples[index] = (value.round() as u32).min(most);
         }
         Self { samples, alpha: alpha.into() }
     }
@@ -111,9 +139,9 @@ impl Ink {
 /// A mask, and where its top left corner goes relative to the point it is drawn at.
 #[derive(Debug)]
 pub struct Stencil {
-    mask: Mask,
-    left: i32,
-    top: i32,
+    pub mask: Mask,
+    pub left: i32,
+    pub top: i32,
 }
 
 impl Stencil {
@@ -127,62 +155,8 @@ impl Stencil {
         Some(Self { mask, left: -(reach as i32), top: -(reach as i32) })
     }
 
-    /// A character, drawn at the left end of its base line.
-    fn character(font: &FontRef, scale: PxScale, character: char) -> Option<Self> {
-        let glyph = font.glyph_id(character).with_scale(scale);
-        let outline = font.outline_glyph(glyph)?;
-        let bounds = outline.px_bounds();
-        let width = bounds.width() as u32;
-        let mut mask = Mask::new(width, bounds.height() as u32)?;
-        outline.draw(|x, y, coverage| {
-            if let Some(value) = mask.data_mut().get_mut((y * width + x) as usize) {
-                *value = (coverage * 255.0).round() as u8;
-            }
-        });
-        Some(Self { mask, left: bounds.min.x as i32, top: bounds.min.y as i32 })
-    }
-
     fn area(&self, x: i32, y: i32) -> Area {
         Area::new(x + self.left, y + self.top, self.mask.width() as i32, self.mask.height() as i32)
-    }
-}
-
-/// Numbers from 0.00 to 1.00.
-#[derive(Debug)]
-pub struct Lettering {
-    /// The ten digits, then the point.
-    stencils: Vec<Option<Stencil>>,
-    advance: i32,
-    height: i32,
-}
-
-impl Lettering {
-    /// `size` is the height of a line in pixels, from ascender to descender.
-    pub fn new(size: f32) -> Result<Self, InvalidFont> {
-        let font = FontRef::try_from_slice(epaint_default_fonts::HACK_REGULAR)?;
-        let scale = PxScale::from(size);
-        let stencils: Vec<_> =
-            "0123456789.".chars().map(|c| Stencil::character(&font, scale, c)).collect();
-        let height = stencils.iter().flatten().map(|stencil| -stencil.top).max().unwrap_or(0);
-        // Every character is this wide, the font being a monospaced one.
-        let advance = font.as_scaled(scale).h_advance(font.glyph_id('0')).round() as i32;
-        Ok(Self { stencils, advance, height })
-    }
-
-    pub fn width(&self) -> i32 {
-        4 * self.advance
-    }
-
-    pub fn height(&self) -> i32 {
-        self.height
-    }
-
-    /// The characters of `number`, which is taken for 0 below 0 and for 1 above 1.
-    fn characters(&self, number: f32) -> impl Iterator<Item = Option<&Stencil>> {
-        let hundredths = (number.clamp(0.0, 1.0) * 100.0).round() as usize;
-        [hundredths / 100, 10, hundredths / 10 % 10, hundredths % 10]
-            .into_iter()
-            .map(|index| self.stencils.get(index)?.as_ref())
     }
 }
 
@@ -204,10 +178,10 @@ impl<'a> Canvas<'a> {
         self.area
     }
 
-    /// Fills everything that lies in one or more of `areas`, once.
-    pub fn fill(&mut self, areas: &[Area], ink: &Ink) {
-        self.blend(areas, ink, |x, y| {
-            if areas.iter().any(|area| area.contains(x, y)) { u8::MAX } else { 0 }
+    /// Fills everything that lies in one or more of `shapes`, once.
+    pub fn fill<const N: usize>(&mut self, shapes: &[Shape; N], ink: &Ink) {
+        self.blend(&shapes.map(|shape| shape.area), ink, |x, y| {
+            if shapes.iter().any(|shape| shape.contains(x, y)) { u8::MAX } else { 0 }
         });
     }
 
@@ -224,15 +198,6 @@ impl<'a> Canvas<'a> {
         });
     }
 
-    /// Writes a number with its base line's left end at `x`, `y`.
-    pub fn write(&mut self, lettering: &Lettering, number: f32, x: i32, y: i32, ink: &Ink) {
-        for (index, stencil) in lettering.characters(number).enumerate() {
-            if let Some(stencil) = stencil {
-                self.stamp(stencil, x + index as i32 * lettering.advance, y, ink);
-            }
-        }
-    }
-
     /// Mixes `ink` into every sample that stands for a pixel of `areas`.
     ///
     /// A sample gets the mean coverage of its pixels, and is visited once however many areas touch
@@ -245,7 +210,7 @@ impl<'a> Canvas<'a> {
         let colours = layout.distinct().iter().zip(ink.samples);
         let colours = colours.map(|(component, new)| (component, new, alpha));
         // Last, as the colours depend on what it was.
-        let opacity = alpha.iter().map(|component| (component, u8::MAX, None));
+        let opacity = alpha.iter().map(|component| (component, component.storage.max(), None));
         for (component, new, alpha) in colours.chain(opacity) {
             let (x_shift, y_shift) = (component.x_shift, component.y_shift);
             for (index, area) in areas.iter().enumerate() {
@@ -270,15 +235,16 @@ impl<'a> Canvas<'a> {
                     // Over a translucent pixel, the ink's share of the colour is its share of the
                     // opacity that results.
                     if let Some(alpha) = alpha
-                        && let Some(&mut below) = self.frame.sample(&alpha, x, y)
+                        && let Some(below) = self.frame.read(&alpha, x, y)
                     {
-                        let opacity = 255 * weight + u32::from(below) * (255 - weight);
+                        let below = below * 255 / alpha.storage.max();
+                        let opacity = 255 * weight + below * (255 - weight);
                         weight = (255 * 255 * weight).checked_div(opacity).unwrap_or(0);
                     }
 
-                    if let Some(sample) = self.frame.sample(component, x, y) {
-                        let (old, new) = (u32::from(*sample), u32::from(new));
-                        *sample = ((old * (255 - weight) + new * weight + 127) / 255) as u8;
+                    if let Some(old) = self.frame.read(component, x, y) {
+                        let mixed = (old * (255 - weight) + new * weight + 127) / 255;
+                        self.frame.write(component, x, y, mixed);
                     }
                 }
             }
@@ -304,20 +270,24 @@ mod tests {
         VideoInfo::builder(format, width, height).build().unwrap()
     }
 
+    fn whole(left: i32, top: i32, width: i32, height: i32) -> Shape {
+        Shape { area: Area::new(left, top, width, height), dash: None }
+    }
+
     #[test]
     fn adjoining_areas_leave_no_seam_in_chroma() {
         let info = info(gst_video::VideoFormat::I420, 4, 2);
         let ink = Ink::new(0xff00_00ff, &info);
-        let areas = [Area::new(0, 0, 1, 2), Area::new(1, 0, 3, 2)];
-        let seamless = drawn(&info, |canvas| canvas.fill(&[Area::new(0, 0, 4, 2)], &ink));
-        assert_eq!(drawn(&info, |canvas| canvas.fill(&areas, &ink)), seamless);
+        let shapes = [whole(0, 0, 1, 2), whole(1, 0, 3, 2)];
+        let seamless = drawn(&info, |canvas| canvas.fill(&[whole(0, 0, 4, 2)], &ink));
+        assert_eq!(drawn(&info, |canvas| canvas.fill(&shapes, &ink)), seamless);
     }
 
     #[test]
     fn chroma_takes_the_share_of_its_pixels() {
         let info = info(gst_video::VideoFormat::I420, 2, 2);
         let white = Ink::new(0xffff_ffff, &info);
-        let data = drawn(&info, |canvas| canvas.fill(&[Area::new(0, 0, 1, 1)], &white));
+        let data = drawn(&info, |canvas| canvas.fill(&[whole(0, 0, 1, 1)], &white));
         assert_eq!([data[0], data[1]], [235, 0]);
         assert_eq!(data[info.offset()[1]], 32, "a quarter of 128");
     }
@@ -338,9 +308,23 @@ mod tests {
     }
 
     #[test]
-    fn every_character_is_in_the_font() {
-        let lettering = Lettering::new(16.0).unwrap();
-        assert!(lettering.stencils.iter().all(Option::is_some));
-        assert!(lettering.height() > 8 && lettering.width() > 24);
+    fn dashes_run_along_the_longer_side() {
+        let info = info(gst_video::VideoFormat::Gray8, 8, 8);
+        let white = Ink::new(0xffff_ffff, &info);
+        let dashed = |area| Shape { area, dash: Some(2) };
+        let shapes = [dashed(Area::new(1, 0, 6, 1)), dashed(Area::new(0, 1, 1, 7))];
+        let data = drawn(&info, |canvas| canvas.fill(&shapes, &white));
+        let (row, column) = (&data[..8], (0..8).map(|y| data[8 * y]).collect::<Vec<_>>());
+        assert_eq!(row, [0, 255, 255, 0, 0, 255, 255, 0]);
+        assert_eq!(column, [0, 255, 255, 0, 0, 255, 255, 0]);
+    }
+
+    #[test]
+    fn longer_samples_are_mixed_in_full() {
+        let info = info(gst_video::VideoFormat::Gray16Le, 2, 1);
+        let half = Ink::new(0x80ff_ffff, &info);
+        let data = drawn(&info, |canvas| canvas.fill(&[whole(0, 0, 1, 1)], &half));
+        // 65535 · 128 / 255 = 32896.
+        assert_eq!(data[..4], [0x80, 0x80, 0, 0]);
     }
 }

@@ -5,10 +5,14 @@
 use glib::prelude::*;
 
 mod canvas;
+mod drawing;
 mod imp;
+mod lettering;
+mod marks;
+mod settings;
 
 glib::wrapper! {
-    /// Draws boxes, landmarks and confidences of the faces that are attached to video frames, in
+    /// Draws boxes, landmarks, confidences and ids of the faces that are attached to video frames, in
     /// place; see `gst-inspect-1.0 retinafaceoverlay`.
     pub struct RetinaFaceOverlay(ObjectSubclass<imp::RetinaFaceOverlay>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object;

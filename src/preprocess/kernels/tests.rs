@@ -52,7 +52,7 @@ fn assert_near(found: &[f32], expected: impl Fn(usize) -> f64) {
 
 #[test]
 fn copying_takes_every_step_th_byte() {
-    for (step, len) in (1..=4).flat_map(|step| lengths().map(move |len| (step, len))) {
+    for (step, len) in (1..=9).flat_map(|step| lengths().map(move |len| (step, len))) {
         // The row ends with the last sample, or goes on.
         let least = (len * step).saturating_sub(step - 1);
         for rest in [0, 1, 9] {
@@ -61,6 +61,19 @@ fn copying_takes_every_step_th_byte() {
             copy(&row, step, MEAN[0], &mut out);
             assert_near(&out, |i| f64::from(row[i * step]) - f64::from(MEAN[0]));
         }
+    }
+}
+
+#[test]
+fn narrowing_takes_the_upper_bits_of_words() {
+    for (shift, len) in [1, 2, 4].into_iter().flat_map(|shift| lengths().map(move |n| (shift, n))) {
+        let most = (0xff << shift) + (1 << shift) - 1;
+        let words: Vec<u16> = (0..len).map(|i| (i * 151 % (most + 1)) as u16).collect();
+        let row: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let mut out = vec![77; len];
+        narrow(&row, shift as u32, &mut out);
+        let expected: Vec<_> = words.iter().map(|word| u32::from(*word) / (1 << shift)).collect();
+        assert_eq!(out.iter().copied().map(u32::from).collect::<Vec<_>>(), expected);
     }
 }
 

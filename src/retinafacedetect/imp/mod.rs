@@ -53,26 +53,6 @@ const MODEL_FILE_BLURB: &str = concat!(
     ")"
 );
 
-const FORMATS: &[gst_video::VideoFormat] = &[
-    gst_video::VideoFormat::Bgr,
-    gst_video::VideoFormat::Rgb,
-    gst_video::VideoFormat::Bgrx,
-    gst_video::VideoFormat::Rgbx,
-    gst_video::VideoFormat::Xbgr,
-    gst_video::VideoFormat::Xrgb,
-    gst_video::VideoFormat::Bgra,
-    gst_video::VideoFormat::Rgba,
-    gst_video::VideoFormat::Abgr,
-    gst_video::VideoFormat::Argb,
-    gst_video::VideoFormat::Gray8,
-    gst_video::VideoFormat::Nv12,
-    gst_video::VideoFormat::Nv21,
-    gst_video::VideoFormat::I420,
-    gst_video::VideoFormat::Yv12,
-    gst_video::VideoFormat::Yuy2,
-    gst_video::VideoFormat::Uyvy,
-];
-
 /// There from start() to stop(). Locked for moments only, never while frames are worked on.
 struct State {
     network: Arc<Network>,
@@ -498,6 +478,7 @@ impl ObjectImpl for RetinaFaceDetect {
 
     fn constructed(&self) {
         self.parent_constructed();
+        meta::explain_refusals(self.obj().sink_pad());
         activation::on_activation(self.obj().src_pad(), |element, active| {
             match element.downcast_ref::<super::RetinaFaceDetect>() {
                 Some(element) => element.imp().activate_source(active),
@@ -525,11 +506,7 @@ impl ElementImpl for RetinaFaceDetect {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static PAD_TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let caps = gst_video::VideoCapsBuilder::new()
-                .format_list(FORMATS.iter().copied())
-                .width_range(1..=8192)
-                .height_range(1..=8192)
-                .build();
+            let caps = meta::video_caps();
             let template = |name, direction| {
                 gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
             };
