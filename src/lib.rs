@@ -8,6 +8,7 @@ pub mod frame;
 pub mod geometry;
 pub mod gstreamer;
 pub mod inference;
+pub mod json;
 pub mod model;
 pub mod native;
 pub mod onnx;
@@ -17,13 +18,15 @@ pub mod preprocess;
 pub mod retinaface;
 pub mod retinafacedetect;
 pub mod retinafaceoverlay;
+pub mod retinafacepublish;
 
 /// The name by which applications read faces: `gstretinaface::meta::faces(&buffer)`.
 pub use gstreamer as meta;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     retinafacedetect::register(plugin)?;
-    retinafaceoverlay::register(plugin)
+    retinafaceoverlay::register(plugin)?;
+    retinafacepublish::register(plugin)
 }
 
 gst::plugin_define!(

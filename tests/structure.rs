@@ -9,12 +9,13 @@ use std::{
 };
 
 /// Each room of src/ and the rooms that it may use. A room is a file or a folder.
-const ROOMS: [(&str, &[&str]); 16] = [
+const ROOMS: [(&str, &[&str]); 19] = [
     ("geometry", &[]),
     ("frame", &[]),
     ("orientation", &["geometry"]),
     ("ordered_pool", &[]),
     ("face", &["geometry"]),
+    ("json", &["face", "geometry"]),
     ("preprocess", &["frame", "orientation"]),
     ("onnx", &["preprocess"]),
     ("families", &["face", "geometry", "onnx", "preprocess"]),
@@ -40,15 +41,30 @@ const ROOMS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("retinafaceoverlay", &["face", "frame", "geometry", "gstreamer"]),
-    ("lib", &["gstreamer", "inference", "retinafacedetect", "retinafaceoverlay"]),
+    ("retinafacepublish", &["gstreamer", "json"]),
+    (
+        "lib",
+        &["gstreamer", "inference", "retinafacedetect", "retinafaceoverlay", "retinafacepublish"],
+    ),
+    ("bin", &["face"]),
 ];
 
 /// Crates that only some places use.
-const CRATES: [(&[&str], &[&str]); 4] = [
+const CRATES: [(&[&str], &[&str]); 7] = [
     (
         &["gst", "gst_base", "gst_video", "glib"],
-        &["lib.rs", "gstreamer/", "retinafacedetect/", "retinafaceoverlay/"],
+        &[
+            "lib.rs",
+            "gstreamer/",
+            "retinafacedetect/",
+            "retinafaceoverlay/",
+            "retinafacepublish/",
+            "bin/",
+        ],
     ),
+    (&["rustix"], &["retinafacepublish/"]),
+    (&["humantime", "serde", "serde_json"], &["json.rs", "retinafacepublish/"]),
+    (&["clap", "indicatif"], &["bin/"]),
     (&["ort"], &["inference/"]),
     (&["libloading"], &["gstreamer/analytics/", "inference/library/", "inference/nvidia/"]),
     (&["cudarc", "sha2"], &["inference/nvidia/"]),
@@ -116,9 +132,10 @@ fn expand<'a>(prefix: &str, code: &'a str, found: &mut Vec<String>) -> &'a str {
     }
 }
 
-/// The module that a file holds: `["inference", "session"]` for inference/session.rs.
+/// The module that a file holds: `["inference", "session"]` for inference/session.rs. A program is taken
+/// for one too.
 fn module(place: &str) -> Vec<String> {
-    let path = place.trim_end_matches(".rs").trim_end_matches("/mod");
+    let path = place.trim_end_matches(".rs").trim_end_matches("/mod").trim_end_matches("/main");
     if path == "lib" { Vec::new() } else { path.split('/').map(str::to_owned).collect() }
 }
 
@@ -134,13 +151,14 @@ fn used_by<'a>(files: &'a BTreeMap<String, String>, place: &str, code: &str) -> 
     let is_child = |child: &Vec<String>| child.len() == here.len() + 1 && child.starts_with(&here);
     let children = files.keys().map(|place| module(place)).filter(is_child);
     let children = children.filter_map(|child| child.last().cloned());
-    let roots: Vec<_> = ["crate", "super"].map(str::to_owned).into_iter().chain(children).collect();
+    let roots = ["crate", "gstretinaface", "super"].map(str::to_owned);
+    let roots: Vec<_> = roots.into_iter().chain(children).collect();
     let resolve = |path: String| {
         let parts: Vec<String> = path.split("::").map(str::to_owned).collect();
         let supers = parts.iter().take_while(|part| *part == "super").count();
         let parent = &here[..here.len().saturating_sub(supers)];
         match parts[0].as_str() {
-            "crate" => parts[1..].to_vec(),
+            "crate" | "gstretinaface" => parts[1..].to_vec(),
             "super" => [parent, &parts[supers..]].concat(),
             _ => [&here, parts.as_slice()].concat(),
         }

@@ -23,7 +23,7 @@ ANNOTATIONS is one of
       evaluation toolkit's ground_truth), or one .mat file like them
   wider_face_val_bbx_gt.txt: has no difficulties, so one set of all faces not marked invalid
   a .json file of COCO (iscrowd and ignore do not count; five keypoints are the face's points)
-  a .json or .jsonl file like the output of the example faces --json, or {\"NAME\": [faces]}
+  a .json or .jsonl file like the output of retinaface-faces --json, or {\"NAME\": [faces]}
   a .xml file of PASCAL VOC, or a folder of them (difficult does not count)
 
 Detections

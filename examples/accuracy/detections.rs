@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Files of detections: WIDER FACE's text, a file a picture; the lines of `faces --json` and like
+//! Files of detections: WIDER FACE's text, a file a picture; the lines of `retinaface-faces --json` and like
 //! JSON; the list of COCO's results.
 
 use std::{

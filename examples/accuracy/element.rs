@@ -91,7 +91,7 @@ impl Detector {
             }
         }
         let defaults = PROPERTIES.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let element = common::detector(&[&defaults, properties].concat())?;
+        let element = common::properties::detector(&[&defaults, properties].concat())?;
 
         let scales = if scales.is_empty() { &[Scale::AsSet][..] } else { scales };
         let mirrored: &[bool] = if flip { &[false, true] } else { &[false] };

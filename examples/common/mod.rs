@@ -7,6 +7,9 @@
 
 use gst::prelude::*;
 
+#[path = "../../src/bin/retinaface-faces/properties.rs"]
+pub mod properties;
+
 pub type Error = Box<dyn std::error::Error>;
 
 /// Starts GStreamer with the plugin of this build.
@@ -45,18 +48,4 @@ pub fn text(err: &gst::message::Error) -> String {
 pub fn assignment(argument: &str) -> Option<(String, String)> {
     let (name, value) = argument.split_once('=')?;
     Some((name.to_owned(), value.to_owned()))
-}
-
-/// A `retinafacedetect` with these properties.
-pub fn detector(properties: &[(String, String)]) -> Result<gst::Element, Error> {
-    let detector = gst::ElementFactory::make("retinafacedetect").build()?;
-    for (name, value) in properties {
-        let Some(property) = detector.find_property(name) else {
-            return Err(format!("retinafacedetect has no property {name}").into());
-        };
-        let value = glib::Value::deserialize(value, property.value_type())
-            .map_err(|_| format!("{value} is no value for the property {name}"))?;
-        detector.set_property_from_value(name, &value);
-    }
-    Ok(detector)
 }

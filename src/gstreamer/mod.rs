@@ -12,6 +12,7 @@ mod message;
 mod orientation;
 mod refusal;
 mod roi;
+mod time;
 
 pub use allocation::keep_understood_metas;
 pub use analytics::{attach_tracking, other_key_points};
@@ -24,3 +25,4 @@ pub use message::{Detections, InvalidMessage};
 pub use orientation::OrientationTags;
 pub use refusal::explain_refusals;
 pub use roi::{attach, attach_all, faces};
+pub use time::{live_utc, reference_utc, upstream_latency};

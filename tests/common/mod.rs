@@ -160,6 +160,19 @@ pub fn parameters(score_threshold: f32) -> Parameters {
     }
 }
 
+/// A JPEG file whose EXIF data say how to turn it.
+pub fn with_exif_orientation(jpeg: &[u8], orientation: u8) -> Vec<u8> {
+    // TIFF of one entry: tag 274, one SHORT.
+    let tiff = [
+        b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0".as_slice(),
+        &[orientation, 0, 0, 0, 0, 0, 0, 0],
+    ]
+    .concat();
+    let exif = [b"Exif\0\0".as_slice(), &tiff].concat();
+    let len = (exif.len() as u16 + 2).to_be_bytes();
+    [&jpeg[..2], b"\xff\xe1", &len, &exif, &jpeg[2..]].concat()
+}
+
 /// Resident memory in KiB.
 pub fn resident() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("Linux");

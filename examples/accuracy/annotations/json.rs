@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! Faces in JSON of this project: the lines that `faces --json` prints, and objects of pictures by
+//! Faces in JSON of this project: the lines that `retinaface-faces --json` prints, and objects of pictures by
 //! name with a list of faces each.
 
 use serde_json::{Map, Value};
@@ -43,7 +43,7 @@ pub fn pictures(documents: &[Value], choice: &Choice) -> Result<Vec<(String, Vec
     let mut pictures = Vec::new();
     for document in documents {
         let Some(object) = document.as_object() else {
-            return Err("a picture's object was expected, as faces --json prints, or one of pictures by name".into());
+            return Err("a picture's object was expected, as retinaface-faces --json prints, or one of pictures by name".into());
         };
         if let (Some(source), Some(faces)) = (object.get("source"), object.get("faces")) {
             let name = source.as_str().ok_or("\"source\" is no text")?;
@@ -156,7 +156,7 @@ mod tests {
         dataset(&documents, &choice).map_err(|err| err.to_string())
     }
 
-    /// Lines of faces --json, pictures by name with flat points, rows, and objects with more in them:
+    /// Lines of retinaface-faces --json, pictures by name with flat points, rows, and objects with more in them:
     /// each the same face.
     #[test]
     fn each_of_the_forms() {

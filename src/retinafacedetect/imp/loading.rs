@@ -11,6 +11,7 @@ use super::{CAT, EMBEDDED_MODEL, RetinaFaceDetect, Stream, debug_level, lock, lo
 use crate::{
     frame::Layout,
     inference::{Event, Loader, LogLevel, Provider, ProviderError, Selection},
+    meta,
     model::{self, Model},
     ordered_pool::OrderedPool,
     retinafacedetect::{
@@ -115,7 +116,7 @@ impl RetinaFaceDetect {
             state.stream.replace(Stream { format, mode: mode.clone() }).is_none()
         };
         if first {
-            let latency = self.upstream_latency().unwrap_or_default();
+            let latency = meta::upstream_latency(self.obj().sink_pad()).unwrap_or_default();
             *lock(&self.pace) = Some(Pace::new(latency));
         }
         if let Some(pool) = mode.pool()
@@ -222,18 +223,10 @@ impl RetinaFaceDetect {
         match set {
             // Here a pad asks for a frame and has to get it.
             _ if self.obj().sink_pad().mode() == gst::PadMode::Pull => 1,
-            0 if self.upstream_latency().is_some() => 1,
+            0 if meta::upstream_latency(self.obj().sink_pad()).is_some() => 1,
             0 => thread::available_parallelism().map_or(1, usize::from),
             set => set,
         }
-    }
-
-    /// `None` where it is not live.
-    pub(super) fn upstream_latency(&self) -> Option<gst::ClockTime> {
-        let mut query = gst::query::Latency::new();
-        let answered = self.obj().sink_pad().peer_query(&mut query);
-        let (live, minimum, _) = query.result();
-        (answered && live).then_some(minimum)
     }
 
     /// Starts to push what comes out of `pool`, until it is stopped or closed.

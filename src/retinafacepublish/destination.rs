@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! Where lines go, whether somebody reads them or not.
+
+use std::{
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, TryRecvError},
+    },
+    thread,
+    time::Duration,
+};
+
+use super::{
+    location::Location,
+    output::{Output, OutputError},
+    waker::Waker,
+};
+
+/// Between two attempts to connect.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// What became of a line.
+#[derive(Debug)]
+pub enum Delivery {
+    Written,
+    /// Not written, as nobody reads; lines will be again when somebody does.
+    Dropped,
+    /// Not written, and this is the first; says why.
+    Lost(OutputError),
+}
+
+#[derive(Debug)]
+enum State {
+    /// Opening it may wait, which start() must not.
+    Closed,
+    Open(Output),
+    Opening(Opening),
+    /// Nobody reads any more.
+    Gone,
+}
+
+#[derive(Debug)]
+pub struct Destination {
+    location: Location,
+    append: bool,
+    /// Whether lines are dropped while there is no reader.
+    reconnect: bool,
+    state: State,
+    line: Vec<u8>,
+    /// How much of the line is written.
+    written: usize,
+}
+
+impl Destination {
+    /// Opens what can be opened without waiting.
+    pub fn new(
+        location: Location,
+        append: bool,
+        reconnect: bool,
+        waker: &Waker,
+    ) -> Result<Self, OutputError> {
+        let state = if location.may_wait() {
+            State::Closed
+        } else {
+            State::Open(Output::open(&location, append, waker)?)
+        };
+        Ok(Self { location, append, reconnect, state, line: Vec::new(), written: 0 })
+    }
+
+    /// Writes the line that `make` appends to an empty buffer. An error of `make` ends it.
+    pub fn deliver<E: From<OutputError>>(
+        &mut self,
+        waker: &Waker,
+        make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<Delivery, E> {
+        if let Some(dropped) = self.open(waker)? {
+            return Ok(dropped);
+        }
+        // What an interruption has left of the line before.
+        let written = self.write_rest(waker).and_then(|()| {
+            self.line.clear();
+            self.written = 0;
+            Ok(())
+        });
+        let written = match written {
+            Ok(()) => {
+                make(&mut self.line)?;
+                self.write_rest(waker)
+            }
+            failed => failed,
+        };
+        match written {
+            Ok(()) => Ok(Delivery::Written),
+            Err(err @ OutputError::ReaderGone { .. }) => {
+                self.line.clear();
+                self.written = 0;
+                let again = self.reconnect && self.location.may_wait();
+                self.state = if again { State::Closed } else { State::Gone };
+                if again { Ok(Delivery::Lost(err)) } else { Err(err.into()) }
+            }
+            Err(err) => {
+                // A line that has not begun is dropped, as its frame is.
+                if self.written == 0 {
+                    self.line.clear();
+                }
+                Err(err.into())
+            }
+        }
+    }
+
+    /// Opens it, if it is not; where that fails for want of a reader, says what became of the line.
+    fn open(&mut self, waker: &Waker) -> Result<Option<Delivery>, OutputError> {
+        match &mut self.state {
+            State::Open(_) => Ok(None),
+            State::Gone => Err(OutputError::ReaderGone { location: self.location.clone() }),
+            State::Closed if self.reconnect => {
+                self.state = State::Opening(Opening::start(self.location.clone(), self.append)?);
+                Ok(Some(Delivery::Dropped))
+            }
+            State::Closed => {
+                self.state = State::Open(Output::open(&self.location, self.append, waker)?);
+                Ok(None)
+            }
+            State::Opening(opening) => match opening.result() {
+                None => Ok(Some(Delivery::Dropped)),
+                Some(Ok(output)) => {
+                    self.state = State::Open(output);
+                    Ok(None)
+                }
+                // Still being tried.
+                Some(Err(err @ OutputError::Connect { .. })) => Ok(Some(Delivery::Lost(err))),
+                Some(Err(err)) => Err(err),
+            },
+        }
+    }
+
+    fn write_rest(&mut self, waker: &Waker) -> Result<(), OutputError> {
+        let State::Open(output) = &self.state else { return Ok(()) };
+        while self.written < self.line.len() {
+            self.written += output.write(&self.line[self.written..], waker)?;
+        }
+        Ok(())
+    }
+}
+
+/// A thread that waits for somebody who reads.
+#[derive(Debug)]
+struct Opening {
+    waker: Arc<Waker>,
+    results: Receiver<Result<Output, OutputError>>,
+}
+
+impl Opening {
+    fn start(location: Location, append: bool) -> Result<Self, OutputError> {
+        let failed = |err| OutputError::Open { location: location.clone(), err };
+        let waker = Arc::new(Waker::new().map_err(failed)?);
+        let (sender, results) = mpsc::channel();
+        let (ended, target) = (Arc::clone(&waker), location.clone());
+        let open = move || {
+            let mut said = false;
+            loop {
+                let opened = Output::open(&target, append, &ended);
+                let refused = matches!(opened, Err(OutputError::Connect { .. }));
+                // The first refusal is worth a warning; those that follow are the same.
+                if !(refused && said) && sender.send(opened).is_err() {
+                    return;
+                }
+                said = true;
+                if !refused || ended.sleep(PAUSE).is_err() {
+                    return;
+                }
+            }
+        };
+        thread::Builder::new().name("retinafacepublish".to_owned()).spawn(open).map_err(failed)?;
+        Ok(Self { waker, results })
+    }
+
+    fn result(&self) -> Option<Result<Output, OutputError>> {
+        match self.results.try_recv() {
+            Ok(result) => Some(result),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Disconnected) => Some(Err(OutputError::Interrupted)),
+        }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.waker.close();
+    }
+}
