@@ -60,9 +60,10 @@ struct Faces<'a> {
 
 impl Serialize for Faces<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { width, height, .. } = self;
         let record = |face: &Face| FaceRecord {
             bounds: corners(&face.bounds),
-            normalized: corners(&face.bounds.scale(1.0 / self.width, 1.0 / self.height)),
+            normalized: normalized(&face.bounds, *width, *height),
             score: face.confidence,
             landmarks: face.landmarks.map(|Landmarks(points)| points.map(|Point { x, y }| [x, y])),
             track: face.tracking.map(|tracking| Track {
@@ -95,6 +96,12 @@ struct Track {
 
 fn corners(bounds: &Rect) -> [f32; 4] {
     [bounds.x_min, bounds.y_min, bounds.x_max, bounds.y_max]
+}
+
+/// Divided, as multiplying by the inverse makes 0.099999994 of 20 / 200.
+fn normalized(bounds: &Rect, width: f32, height: f32) -> [f32; 4] {
+    let Rect { x_min, y_min, x_max, y_max } = bounds;
+    [x_min / width, y_min / height, x_max / width, y_max / height]
 }
 
 fn rfc3339<S: Serializer>(nanoseconds: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -230,9 +230,8 @@ fn frames_in_any_memory_are_published() {
     common::init();
     let folder = folder();
     let path = folder.path().join("faces.json");
-    let mut harness = gst_check::Harness::new("retinafacepublish");
-    let element = harness.element().expect("the element");
-    element.set_property("location", path.to_str());
+    let element = format!("retinafacepublish location=\"{}\"", path.display());
+    let mut harness = gst_check::Harness::new_parse(&element);
     let caps = "video/x-raw(memory:DMABuf),format=DMA_DRM,drm-format=NV12,width=64,height=48,\
                 framerate=30/1";
     harness.set_src_caps_str(caps);
@@ -273,25 +272,45 @@ fn a_fifo_without_a_reader_holds_frames_and_nothing_else() {
     assert_eq!(lines, format!("{}[]}}\n{}[]}}\n", head("null", 0), head("null", 1)));
 }
 
+/// Whether a pipe takes no byte more.
+fn is_full(pipe: &fs::File) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut fds = [PollFd::new(pipe, PollFlags::OUT)];
+    poll(&mut fds, Some(&Timespec::default())) == Ok(0)
+}
+
 #[test]
-fn a_reader_who_does_not_read_holds_frames_and_nothing_else() {
+fn a_reader_who_does_not_read_holds_frames_and_tears_no_line() {
     let folder = folder();
     let path = fifo(&folder);
-    let reader = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a FIFO");
-    let stream = Stream::new("", &format!("location=\"{}\"", path.display()));
+    let mut pipe = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a FIFO");
+    // Lines of which the pipe takes a part at a time.
+    let stream = Stream::new("", &format!("location=\"{}\"", path.display())).with(|_, buffer| {
+        for _ in 0..100 {
+            attach_faces(2, buffer);
+        }
+    });
     stream.play();
-    // It is full once a byte more does not fit in.
-    let full = || {
-        let mut fds = [rustix::event::PollFd::new(&reader, rustix::event::PollFlags::OUT)];
-        rustix::event::poll(&mut fds, Some(&rustix::event::Timespec::default())) == Ok(0)
-    };
-    while !full() {
+    while !is_full(&pipe) {
         thread::sleep(Duration::from_millis(10));
     }
-    // Flushing ends the wait too; the line that has begun is finished afterwards.
-    let pad = stream.publish().static_pad("sink").expect("a pad");
-    let source = pad.peer().expect("a peer");
-    assert!(source.push_event(gst::event::FlushStart::new()));
+    stream.pipeline.seek_simple(gst::SeekFlags::FLUSH, gst::ClockTime::ZERO).expect("a seek");
+    let mut line = String::new();
+    let mut reader = BufReader::new(&mut pipe);
+    let mut times = Vec::new();
+    while times.len() < 50 {
+        line.clear();
+        reader.read_line(&mut line).expect("a line");
+        let value = &values(&line)[0];
+        assert_eq!(value["faces"].as_array().map(Vec::len), Some(100));
+        times.push(value["pts"].as_u64().expect("a time"));
+    }
+    assert!(times[1..].contains(&0), "it went back to the start: {times:?}");
+    drop(reader);
+    while !is_full(&pipe) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    // Full again, it can be stopped.
     stream.stop();
 }
 

@@ -51,11 +51,7 @@ impl Pipeline {
         let uri = input::uri(input)?;
         let name = input.to_string_lossy().into_owned();
         let make = |factory: &str| gst::ElementFactory::make(factory).build();
-        let source = gst::ElementFactory::make("uridecodebin")
-            .property("uri", &uri)
-            .property("caps", gst::Caps::builder("video/x-raw").any_features().build())
-            .property("expose-all-streams", false)
-            .build()?;
+        let source = gst::ElementFactory::make("uridecodebin").property("uri", &uri).build()?;
         // Decoding goes on while faces are looked for.
         let queue = make("queue")?;
         // Does nothing to frames that the detector takes as they are.
@@ -65,7 +61,11 @@ impl Pipeline {
             flip.set_property_from_str("video-direction", "auto");
             elements.extend([flip, make("videoconvert")?]);
         }
-        elements.push(properties::detector(&arguments.properties)?);
+        // videoflip may leave the tag as it is, and then frames must not be turned again.
+        let upright = ("orientation".to_owned(), "identity".to_owned());
+        let upright = arguments.upright.then_some(upright);
+        let settings: Vec<_> = upright.into_iter().chain(arguments.properties.clone()).collect();
+        elements.push(properties::detector(&settings)?);
         if sink.is_json() {
             let publish = gst::ElementFactory::make("retinafacepublish");
             let publish = publish.property("location", sink.location()).property("source", &name);

@@ -49,15 +49,18 @@ fn parse(property: &glib::ParamSpec, text: &str) -> Result<glib::Value, String> 
     }
     let kind = property.value_type();
     if let Some(values) = glib::EnumClass::with_type(kind) {
-        let names: Vec<_> = values.values().iter().map(|value| value.nick().as_str()).collect();
+        let names: Vec<_> = values.values().iter().map(|value| value.nick()).collect();
         return values.to_value_by_nick(text).ok_or_else(|| format!("one of {}", names.join(", ")));
     }
-    glib::Value::deserialize(text, kind).map_err(|_| match glib::FlagsClass::with_type(kind) {
-        Some(values) => {
-            let names: Vec<_> = values.values().iter().map(|value| value.nick().as_str()).collect();
-            format!("some of {}, with + between them", names.join(", "))
-        }
-        None if kind == glib::Type::BOOL => "true or false".to_owned(),
-        None => format!("a {kind}"),
+    if let Some(values) = glib::FlagsClass::with_type(kind) {
+        let value = text.split('+').fold(values.builder(), |value, name| value.set_by_nick(name));
+        let names: Vec<_> = values.values().iter().map(|value| value.nick()).collect();
+        return value
+            .build()
+            .ok_or_else(|| format!("some of {}, with + between them", names.join(", ")));
+    }
+    glib::Value::deserialize(text, kind).map_err(|_| match kind {
+        glib::Type::BOOL => "true or false".to_owned(),
+        kind => format!("a {kind}"),
     })
 }
