@@ -40,6 +40,13 @@ enum State {
     Gone,
 }
 
+/// Why there is no line.
+enum Failure<E> {
+    /// It could not be made.
+    Line(E),
+    Output(OutputError),
+}
+
 #[derive(Debug)]
 pub struct Destination {
     location: Location,
@@ -68,7 +75,7 @@ impl Destination {
         Ok(Self { location, append, reconnect, state, line: Vec::new(), written: 0 })
     }
 
-    /// Writes the line that `make` appends to an empty buffer. An error of `make` ends it.
+    /// Writes the line that `make` appends to an empty buffer.
     pub fn deliver<E: From<OutputError>>(
         &mut self,
         waker: &Waker,
@@ -77,36 +84,43 @@ impl Destination {
         if let Some(dropped) = self.open(waker)? {
             return Ok(dropped);
         }
-        // What an interruption has left of the line before.
-        let written = self.write_rest(waker).and_then(|()| {
-            self.line.clear();
-            self.written = 0;
-            Ok(())
-        });
-        let written = match written {
-            Ok(()) => {
-                make(&mut self.line)?;
-                self.write_rest(waker)
-            }
-            failed => failed,
-        };
-        match written {
+        match self.write_line(waker, make) {
             Ok(()) => Ok(Delivery::Written),
-            Err(err @ OutputError::ReaderGone { .. }) => {
-                self.line.clear();
-                self.written = 0;
+            Err(Failure::Line(err)) => {
+                self.clear();
+                Err(err)
+            }
+            Err(Failure::Output(err @ OutputError::ReaderGone { .. })) => {
+                self.clear();
                 let again = self.reconnect && self.location.may_wait();
                 self.state = if again { State::Closed } else { State::Gone };
                 if again { Ok(Delivery::Lost(err)) } else { Err(err.into()) }
             }
-            Err(err) => {
+            Err(Failure::Output(err)) => {
                 // A line that has not begun is dropped, as its frame is.
                 if self.written == 0 {
-                    self.line.clear();
+                    self.clear();
                 }
                 Err(err.into())
             }
         }
+    }
+
+    fn write_line<E>(
+        &mut self,
+        waker: &Waker,
+        make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
+    ) -> Result<(), Failure<E>> {
+        // What an interruption has left of the line before.
+        self.write_rest(waker).map_err(Failure::Output)?;
+        self.clear();
+        make(&mut self.line).map_err(Failure::Line)?;
+        self.write_rest(waker).map_err(Failure::Output)
+    }
+
+    fn clear(&mut self) {
+        self.line.clear();
+        self.written = 0;
     }
 
     /// Opens it, if it is not; where that fails for want of a reader, says what became of the line.

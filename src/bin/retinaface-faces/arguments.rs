@@ -16,6 +16,9 @@ retinafacepublish writes them. Frames are turned upright to look for faces, as t
 video or photograph says; boxes and landmarks are where they are in the frame as it is stored, or,
 with --upright, in the frame as it is shown. They are in pixels from the top left corner.
 
+A line of JSON has schema, source, frame, pts, stream_time, running_time, utc, width, height and
+faces; a face has box, box_normalized, score, landmarks and track: docs/json.md says what they mean.
+
 An input that fails is reported, and the next one follows. A reader of the output that goes away,
 as head does, ends the program quietly.
 

@@ -57,15 +57,17 @@ impl Drop for Progress {
 fn bar(name: &str, duration: Option<ClockTime>) -> ProgressBar {
     let length = duration.map(ClockTime::mseconds).filter(|&length| length > 0);
     let template = match length {
-        Some(_) => "{prefix} {bar:24} {percent:>3}%  {msg}  {eta} left",
-        None => "{prefix} {msg}",
+        // Within 80 columns, as a line that wraps is not drawn over.
+        Some(_) => "{prefix:20!} {wide_bar} {percent:>3}%  {msg}  {eta} left",
+        None => "{prefix:20!} {msg}",
     };
     let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr());
     // Fails for templates that are none.
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
-    bar.with_prefix(name.to_owned())
+    let file = name.rsplit('/').next().unwrap_or_default();
+    bar.with_prefix(file.to_owned())
 }
 
 fn describe(
@@ -75,7 +77,7 @@ fn describe(
     duration: Option<ClockTime>,
 ) -> String {
     let time = |time: ClockTime| format!("{}:{:02}", time.minutes(), time.seconds() % 60);
-    let mut text = format!("{frames} frames, {rate:.0} per second");
+    let mut text = format!("{frames} frames, {rate:.0}/s");
     if let Some(position) = position {
         text += &format!(", {}", time(position));
     }
@@ -93,7 +95,7 @@ mod tests {
     fn what_is_known_is_said() {
         let (position, duration) = (ClockTime::from_seconds(65), ClockTime::from_seconds(600));
         let all = describe(100, 24.6, Some(position), Some(duration));
-        assert_eq!(all, "100 frames, 25 per second, 1:05 of 10:00");
-        assert_eq!(describe(100, 24.6, None, None), "100 frames, 25 per second");
+        assert_eq!(all, "100 frames, 25/s, 1:05 of 10:00");
+        assert_eq!(describe(100, 24.6, None, None), "100 frames, 25/s");
     }
 }
