@@ -17,8 +17,11 @@ pub mod orientation;
 pub mod preprocess;
 pub mod retinaface;
 pub mod retinafacedetect;
+pub mod retinafacemetamux;
 pub mod retinafaceoverlay;
 pub mod retinafacepublish;
+pub mod retinafacetrack;
+pub mod tracking;
 
 /// The name by which applications read faces: `gstretinaface::meta::faces(&buffer)`.
 pub use gstreamer as meta;
@@ -26,7 +29,9 @@ pub use gstreamer as meta;
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     retinafacedetect::register(plugin)?;
     retinafaceoverlay::register(plugin)?;
-    retinafacepublish::register(plugin)
+    retinafacepublish::register(plugin)?;
+    retinafacetrack::register(plugin)?;
+    retinafacemetamux::register(plugin)
 }
 
 gst::plugin_define!(

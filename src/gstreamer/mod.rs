@@ -6,6 +6,7 @@ mod allocation;
 mod analytics;
 mod bad_frames;
 mod fields;
+mod followed;
 mod formats;
 mod frame;
 mod message;
@@ -13,10 +14,12 @@ mod orientation;
 mod refusal;
 mod roi;
 mod time;
+mod video;
 
 pub use allocation::keep_understood_metas;
 pub use analytics::{attach_tracking, other_key_points};
 pub use bad_frames::{BadFrame, BadFrames};
+pub use followed::set_followed;
 pub use formats::video_caps;
 pub use frame::{
     MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
@@ -26,3 +29,4 @@ pub use orientation::OrientationTags;
 pub use refusal::explain_refusals;
 pub use roi::{attach, attach_all, faces};
 pub use time::{live_utc, reference_utc, upstream_latency};
+pub use video::{NoSize, Video};

@@ -114,10 +114,10 @@ fn regions(buffer: &gst::BufferRef) -> impl Iterator<Item = RawMeta<'_>> {
 
 /// A meta as an element in C may have attached it: without a type, or with names of any bytes. The
 /// bindings take both for UTF-8 strings that are there.
-struct RawMeta<'a>(&'a gst_video::ffi::GstVideoRegionOfInterestMeta);
+pub(super) struct RawMeta<'a>(pub(super) &'a gst_video::ffi::GstVideoRegionOfInterestMeta);
 
 impl RawMeta<'_> {
-    fn is_face(&self) -> bool {
+    pub(super) fn is_face(&self) -> bool {
         self.0.roi_type == glib::Quark::from_str(ROI_TYPE).into_glib()
     }
 

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+
+//! All faces over time.
+
+use super::track::{Place, Sighting, Track};
+use crate::{
+    face::{Face, Tracking, TrackingState},
+    geometry::Rect,
+};
+
+/// How much boxes are grown on each side, in widths and heights, to find faces that moved fast: the
+/// second buffer of C-BIoU.
+const GROWTH: f32 = 0.5;
+/// A face that was not detected and overlaps one that was by more than this is behind it, or the same
+/// one: there is nothing of it to be seen.
+const HIDDEN: f32 = 0.7;
+
+/// How faces are followed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Settings {
+    /// Confidence of a detection, 0 to 1, from which it starts a face. One without confidence counts
+    /// as 1.
+    pub score_threshold: f32,
+    /// Confidence from which a detection continues a face.
+    pub weak_score_threshold: f32,
+    /// Least intersection over union of a detection with where its face is expected.
+    pub iou_threshold: f32,
+    /// The same for detections below `score_threshold`.
+    pub weak_iou_threshold: f32,
+    /// Detections before a face is one.
+    pub min_hits: u32,
+    /// Most frames in a row in which a face is put where it is expected.
+    pub hold: u64,
+    /// Most frames between two detections of one face.
+    pub max_age: u64,
+    /// Frames that are known already when a frame's faces are asked for.
+    pub look_ahead: u64,
+}
+
+/// A face in a frame.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Placed {
+    /// With its [`Tracking`].
+    pub face: Face,
+    /// Which of the frame's detections it is; none for a face that is held.
+    pub detection: Option<usize>,
+}
+
+/// A detection that may belong to a track.
+struct Pair {
+    overlap: f32,
+    track: usize,
+    detection: usize,
+}
+
+/// Follows the faces of a stream. Nothing is allocated for a frame once there were as many faces
+/// before.
+#[derive(Default)]
+pub struct Tracker {
+    tracks: Vec<Track>,
+    last_id: u64,
+    /// The number of the last frame.
+    now: u64,
+    pairs: Vec<Pair>,
+    /// Where the tracks are expected.
+    expected: Vec<Rect>,
+    /// The tracks and detections that belong together already.
+    taken_tracks: Vec<bool>,
+    taken_detections: Vec<bool>,
+}
+
+impl Tracker {
+    /// Forgets all faces. Their ids are not used again.
+    pub fn reset(&mut self) {
+        self.tracks.clear();
+    }
+
+    /// Takes the detections of a frame, so many frames after the one before it. Returns the frame's
+    /// number, by which [`Self::place`] gives its faces.
+    pub fn observe(&mut self, detections: &[Face], frames: u64, settings: &Settings) -> u64 {
+        self.now = self.now.saturating_add(frames);
+        let now = self.now;
+        // Ask for no more than is still to be told of faces that are gone.
+        let kept = settings.max_age.saturating_add(settings.look_ahead);
+        self.tracks.retain(|track| track.unseen(now) <= kept);
+        self.expected.clear();
+        self.expected.extend(self.tracks.iter().map(|track| track.expected(now)));
+        self.taken_tracks.clear();
+        self.taken_tracks
+            .extend(self.tracks.iter().map(|track| track.unseen(now) > settings.max_age));
+        self.taken_detections.clear();
+        self.taken_detections.extend(detections.iter().map(|face| !face.is_finite()));
+
+        let Settings { iou_threshold, weak_iou_threshold, hold, .. } = *settings;
+        let strong = |face: &Face| confidence(face) >= settings.score_threshold;
+        let weak = |face: &Face| confidence(face) >= settings.weak_score_threshold;
+        self.assign(detections, iou_threshold, 0.0, |_, face| strong(face));
+        // A weak detection proves little, and nothing of a face that nobody has seen for long.
+        self.assign(detections, weak_iou_threshold, 0.0, |track, face| {
+            weak(face) && track.unseen(now) <= hold.max(1)
+        });
+        self.assign(detections, iou_threshold, GROWTH, |_, face| strong(face));
+        for (detection, face) in detections.iter().enumerate() {
+            if !self.taken_detections[detection] && strong(face) {
+                self.tracks.push(Track::new(Sighting { frame: now, detection, face: *face }));
+            }
+        }
+        for track in &mut self.tracks {
+            if track.id.is_none() && track.hits >= settings.min_hits {
+                self.last_id += 1;
+                track.id = Some(self.last_id);
+            }
+        }
+        now
+    }
+
+    /// Gives detections to tracks, those first that overlap most, both grown on each side by
+    /// `growth`.
+    fn assign(
+        &mut self,
+        detections: &[Face],
+        threshold: f32,
+        growth: f32,
+        may_belong: impl Fn(&Track, &Face) -> bool,
+    ) {
+        self.pairs.clear();
+        for (detection, face) in detections.iter().enumerate() {
+            if self.taken_detections[detection] {
+                continue;
+            }
+            let bounds = face.bounds.expand(growth);
+            for (track, expected) in self.expected.iter().enumerate() {
+                if self.taken_tracks[track] || !may_belong(&self.tracks[track], face) {
+                    continue;
+                }
+                let overlap = bounds.iou(&expected.expand(growth));
+                if overlap > 0.0 && overlap >= threshold {
+                    self.pairs.push(Pair { overlap, track, detection });
+                }
+            }
+        }
+        // Where two overlap as much, the face that has been there for longer comes first.
+        self.pairs.sort_unstable_by(|a, b| {
+            b.overlap.total_cmp(&a.overlap).then((a.track, a.detection).cmp(&(b.track, b.detection)))
+        });
+        for &Pair { track, detection, .. } in &self.pairs {
+            if self.taken_tracks[track] || self.taken_detections[detection] {
+                continue;
+            }
+            self.taken_tracks[track] = true;
+            self.taken_detections[detection] = true;
+            let face = detections[detection];
+            self.tracks[track].observe(Sighting { frame: self.now, detection, face });
+        }
+    }
+
+    /// Writes the faces of a frame to `placed`, as far as is known by now; oldest first. Frames are
+    /// asked for in their order, each once, and at most [`Settings::look_ahead`] frames late.
+    pub fn place(&mut self, frame: u64, settings: &Settings, placed: &mut Vec<Placed>) {
+        placed.clear();
+        for track in &mut self.tracks {
+            let Some(id) = track.id else { continue };
+            let Some(place) = track.place(frame, settings.hold, settings.look_ahead) else {
+                continue;
+            };
+            let first = *track.first_placed.get_or_insert(frame);
+            let age = frame.saturating_sub(first);
+            let (face, detection, state) = match place {
+                Place::Detected(sighting) => {
+                    (sighting.face, Some(sighting.detection), TrackingState::Detected)
+                }
+                Place::Held(face) => (face, None, TrackingState::Held),
+            };
+            let face = Face { tracking: Some(Tracking { id, age, state }), ..face };
+            placed.push(Placed { face, detection });
+        }
+        for track in &mut self.tracks {
+            track.forget_before(frame);
+        }
+        hide(placed);
+    }
+}
+
+fn confidence(face: &Face) -> f32 {
+    face.confidence.unwrap_or(1.0)
+}
+
+/// Leaves out the held faces that are behind detected ones.
+fn hide(placed: &mut Vec<Placed>) {
+    for index in (0..placed.len()).rev() {
+        let is_hidden = placed[index].detection.is_none()
+            && placed.iter().any(|other| {
+                other.detection.is_some()
+                    && other.face.bounds.iou(&placed[index].face.bounds) > HIDDEN
+            });
+        if is_hidden {
+            placed.remove(index);
+        }
+    }
+}
