@@ -4,7 +4,7 @@
 # Sourced, not run; after common.sh.
 
 # What it consists of, in src.
-pure_modules=(face frame geometry orientation families model native onnx preprocess retinaface)
+pure_modules=(face frame geometry orientation families model native onnx preprocess retinaface tracking)
 
 # A dependency as Cargo.toml gives it.
 dependency() {

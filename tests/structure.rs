@@ -16,6 +16,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("ordered_pool", &[]),
     ("face", &["geometry"]),
     ("json", &["face", "geometry"]),
+    ("tracking", &["face", "geometry"]),
     ("preprocess", &["frame", "orientation"]),
     ("onnx", &["preprocess"]),
     ("families", &["face", "geometry", "onnx", "preprocess"]),
@@ -23,7 +24,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ("model", &["families", "onnx", "preprocess"]),
     ("native", &["onnx"]),
     ("inference", &["families", "model", "native", "preprocess", "retinaface"]),
-    ("gstreamer", &["face", "frame", "geometry", "orientation"]),
+    ("gstreamer", &["face", "frame", "geometry", "orientation", "tracking"]),
     (
         "retinafacedetect",
         &[
@@ -42,9 +43,19 @@ const ROOMS: [(&str, &[&str]); 19] = [
     ),
     ("retinafaceoverlay", &["face", "frame", "geometry", "gstreamer"]),
     ("retinafacepublish", &["gstreamer", "json"]),
+    ("retinafacetrack", &["geometry", "gstreamer", "tracking"]),
+    ("retinafacemetamux", &["face", "gstreamer"]),
     (
         "lib",
-        &["gstreamer", "inference", "retinafacedetect", "retinafaceoverlay", "retinafacepublish"],
+        &[
+            "gstreamer",
+            "inference",
+            "retinafacedetect",
+            "retinafacemetamux",
+            "retinafaceoverlay",
+            "retinafacepublish",
+            "retinafacetrack",
+        ],
     ),
     ("bin", &["face"]),
 ];
@@ -57,8 +68,10 @@ const CRATES: [(&[&str], &[&str]); 7] = [
             "lib.rs",
             "gstreamer/",
             "retinafacedetect/",
+            "retinafacemetamux/",
             "retinafaceoverlay/",
             "retinafacepublish/",
+            "retinafacetrack/",
             "bin/",
         ],
     ),

@@ -97,7 +97,7 @@ impl Tracker {
         self.assign(detections, iou_threshold, 0.0, |_, face| strong(face));
         // A weak detection proves little, and nothing of a face that nobody has seen for long.
         self.assign(detections, weak_iou_threshold, 0.0, |track, face| {
-            weak(face) && track.unseen(now) <= hold.max(1)
+            weak(face) && !strong(face) && track.unseen(now) <= hold.max(1)
         });
         self.assign(detections, iou_threshold, GROWTH, |_, face| strong(face));
         for (detection, face) in detections.iter().enumerate() {
