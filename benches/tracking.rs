@@ -47,12 +47,15 @@ fn tracking(criterion: &mut Criterion) {
         let settings = Settings { look_ahead, ..SETTINGS };
         for count in [1, 5, 25, 100] {
             let frames: Vec<_> = (0..PERIOD)
-                .map(|number| if number % interval == 0 { frame(count, number) } else { Vec::new() })
+                .map(
+                    |number| if number % interval == 0 { frame(count, number) } else { Vec::new() },
+                )
                 .collect();
             let mut tracker = Tracker::default();
             let mut placed = Vec::new();
             let mut number = 0;
-            let name = BenchmarkId::new(format!("look-ahead={look_ahead} interval={interval}"), count);
+            let name =
+                BenchmarkId::new(format!("look-ahead={look_ahead} interval={interval}"), count);
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     number += 1;

@@ -68,9 +68,9 @@ impl Analysis {
 
     /// The last frame before `time` that the analysis branch has had, no older than `most`.
     pub fn latest(&self, time: gst::ClockTime, most: gst::ClockTime) -> Option<&Analysed> {
-        self.latest.as_ref().filter(|latest| {
-            latest.time <= time && time.saturating_sub(latest.time) <= most
-        })
+        self.latest
+            .as_ref()
+            .filter(|latest| latest.time <= time && time.saturating_sub(latest.time) <= most)
     }
 }
 

@@ -192,12 +192,10 @@ impl RetinaFaceMetaMux {
         gst::element_imp_warning!(
             self,
             gst::StreamError::Failed,
-            (
-                "The analysis branch has brought nothing for longer than max-wait, and frames go on \
+            ("The analysis branch has brought nothing for longer than max-wait, and frames go on \
                  without faces until it does. Its queue has to lose old frames rather than new ones \
                  (leaky=downstream), and the queue of the main branch has to hold as many frames as \
-                 the analysis branch does"
-            )
+                 the analysis branch does")
         );
     }
 

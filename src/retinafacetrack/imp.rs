@@ -225,8 +225,7 @@ impl State {
     fn finish(&mut self, mut buffer: gst::Buffer, number: u64, settings: &Settings) -> gst::Buffer {
         let settings = settings.tracking(self.look_ahead);
         self.tracker.place(number, &settings, &mut self.placed);
-        let (width, height) =
-            self.video.map_or((0, 0), |video| video.visible_size(&buffer));
+        let (width, height) = self.video.map_or((0, 0), |video| video.visible_size(&buffer));
         let frame = Rect::new(0.0, 0.0, width as f32, height as f32);
         // A face that has left the frame may still be expected outside.
         self.placed.retain(|placed| {
@@ -240,16 +239,16 @@ impl State {
 }
 
 impl RetinaFaceTrack {
-    /// Sends frames and events on until no more than `keep` frames are left, or all of them for
-    /// `None`. Gives what became of the last frame.
-    fn release(&self, keep: Option<usize>) -> Result<gst::FlowSuccess, gst::FlowError> {
+    /// Sends frames and events on until no more than `keep` frames are left. Gives what became of the
+    /// last one.
+    fn release(&self, keep: usize) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut flow = Ok(gst::FlowSuccess::Ok);
         loop {
             let settings = *lock(&self.settings);
             let item = {
                 let mut state = lock(&self.state);
                 let Some(state) = state.as_mut() else { return flow };
-                match state.queue.pop(keep.unwrap_or(0)) {
+                match state.queue.pop(keep) {
                     Some(Item::Frame { buffer, number }) => {
                         let buffer = state.finish(buffer, number, &settings);
                         Item::Frame { buffer, number }
@@ -270,7 +269,7 @@ impl RetinaFaceTrack {
 
     /// Sends everything on before what comes next.
     fn drain(&self) {
-        let flow = self.release(None);
+        let flow = self.release(0);
         if let (Err(_), Some(state)) = (flow, lock(&self.state).as_mut()) {
             state.unreported = flow;
         }
@@ -398,7 +397,8 @@ impl BaseTransformImpl for RetinaFaceTrack {
             }
             // They say nothing about frames that are still to come, and may come often.
             gst::EventType::Tag | gst::EventType::CustomDownstream => {
-                if let Some(state) = lock(&self.state).as_mut().filter(|state| !state.queue.is_empty())
+                if let Some(state) =
+                    lock(&self.state).as_mut().filter(|state| !state.queue.is_empty())
                 {
                     state.queue.push(Item::Event(event));
                     return true;
@@ -474,6 +474,6 @@ impl BaseTransformImpl for RetinaFaceTrack {
         };
         // Pushed here rather than by the base class, which takes a frame that leaves for the one that
         // has come.
-        self.release(Some(keep)).map(|_| GenerateOutputSuccess::NoOutput)
+        self.release(keep).map(|_| GenerateOutputSuccess::NoOutput)
     }
 }

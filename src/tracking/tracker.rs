@@ -59,8 +59,9 @@ struct Pair {
 pub struct Tracker {
     tracks: Vec<Track>,
     last_id: u64,
-    /// The number of the last frame.
+    /// The numbers of the last frame, and of the last one whose faces were asked for.
     now: u64,
+    placed: u64,
     pairs: Vec<Pair>,
     /// Where the tracks are expected.
     expected: Vec<Rect>,
@@ -80,9 +81,8 @@ impl Tracker {
     pub fn observe(&mut self, detections: &[Face], frames: u64, settings: &Settings) -> u64 {
         self.now = self.now.saturating_add(frames);
         let now = self.now;
-        // Ask for no more than is still to be told of faces that are gone.
-        let kept = settings.max_age.saturating_add(settings.look_ahead);
-        self.tracks.retain(|track| track.unseen(now) <= kept);
+        // Faces that are gone may still be on frames that have not been asked for.
+        self.tracks.retain(|track| track.unseen(self.placed) <= settings.max_age);
         self.expected.clear();
         self.expected.extend(self.tracks.iter().map(|track| track.expected(now)));
         self.taken_tracks.clear();
@@ -141,7 +141,9 @@ impl Tracker {
         }
         // Where two overlap as much, the face that has been there for longer comes first.
         self.pairs.sort_unstable_by(|a, b| {
-            b.overlap.total_cmp(&a.overlap).then((a.track, a.detection).cmp(&(b.track, b.detection)))
+            b.overlap
+                .total_cmp(&a.overlap)
+                .then((a.track, a.detection).cmp(&(b.track, b.detection)))
         });
         for &Pair { track, detection, .. } in &self.pairs {
             if self.taken_tracks[track] || self.taken_detections[detection] {
@@ -157,27 +159,30 @@ impl Tracker {
     /// Writes the faces of a frame to `placed`, as far as is known by now; oldest first. Frames are
     /// asked for in their order, each once, and at most [`Settings::look_ahead`] frames late.
     pub fn place(&mut self, frame: u64, settings: &Settings, placed: &mut Vec<Placed>) {
+        self.placed = frame;
         placed.clear();
-        for track in &mut self.tracks {
+        for track in &self.tracks {
             let Some(id) = track.id else { continue };
-            let Some(place) = track.place(frame, settings.hold, settings.look_ahead) else {
-                continue;
-            };
-            let first = *track.first_placed.get_or_insert(frame);
-            let age = frame.saturating_sub(first);
-            let (face, detection, state) = match place {
-                Place::Detected(sighting) => {
-                    (sighting.face, Some(sighting.detection), TrackingState::Detected)
-                }
-                Place::Held(face) => (face, None, TrackingState::Held),
-            };
+            let (face, detection, state) =
+                match track.place(frame, settings.hold, settings.look_ahead) {
+                    Some(Place::Detected(sighting)) => {
+                        (sighting.face, Some(sighting.detection), TrackingState::Detected)
+                    }
+                    Some(Place::Held(face)) => (face, None, TrackingState::Held),
+                    None => continue,
+                };
+            let age = frame - track.first_placed.unwrap_or(frame);
             let face = Face { tracking: Some(Tracking { id, age, state }), ..face };
             placed.push(Placed { face, detection });
         }
+        hide(placed);
         for track in &mut self.tracks {
+            let is_placed = |placed: &Placed| placed.face.tracking.map(|t| t.id) == track.id;
+            if track.first_placed.is_none() && placed.iter().any(is_placed) {
+                track.first_placed = Some(frame);
+            }
             track.forget_before(frame);
         }
-        hide(placed);
     }
 }
 

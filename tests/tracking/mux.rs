@@ -188,7 +188,7 @@ fn live_pipelines_know_of_the_wait() {
         let pipeline = parse(&format!(
             "videotestsrc is-live=true ! video/x-raw,width=64,height=64,framerate=25/1 ! tee name=t \
              t. ! queue ! mux.sink t. ! queue leaky=downstream ! mux.faces \
-             retinafacemetamux name=mux {properties} ! fakesink name=sink"
+             retinafacemetamux name=mux {properties} ! fakesink sync=true"
         ));
         pipeline.set_state(gst::State::Playing).expect("it plays");
         pipeline.state(gst::ClockTime::from_seconds(30)).0.expect("it plays");

@@ -68,7 +68,11 @@ fn people() -> Vec<Person> {
         Person { head: 1, frames: whole.clone(), path: |t| (430.0 - 2.5 * t, 75.0, 56.0) },
         Person { head: 2, frames: whole.clone(), path: |_| (240.0, 160.0, 54.0) },
         Person { head: 3, frames: 20..FRAMES, path: |t| (-40.0 + 4.0 * t, 175.0, 60.0) },
-        Person { head: 0, frames: whole, path: |t| (60.0 + 0.3 * t, 260.0 - 0.2 * t, 40.0 + 0.2 * t) },
+        Person {
+            head: 0,
+            frames: whole,
+            path: |t| (60.0 + 0.3 * t, 260.0 - 0.2 * t, 40.0 + 0.2 * t),
+        },
         Person { head: 2, frames: 40..FRAMES, path: |t| (520.0 - 2.0 * t, 270.0, 52.0) },
     ]
 }
@@ -126,7 +130,8 @@ fn visible(seen: &Seen, in_front: &[(usize, Rect)]) -> f32 {
     let (width, height) = (seen.face.width(), seen.face.height());
     let frame = Rect::new(0.0, 0.0, SIZE.0 as f32, SIZE.1 as f32);
     let points = (0..20).flat_map(|x| (0..20).map(move |y| (x as f32 + 0.5, y as f32 + 0.5)));
-    let points = points.map(|(x, y)| Point { x: x_min + x * width / 20.0, y: y_min + y * height / 20.0 });
+    let points =
+        points.map(|(x, y)| Point { x: x_min + x * width / 20.0, y: y_min + y * height / 20.0 });
     let hidden = |point: Point| {
         in_front.iter().any(|(person, place)| *person > seen.person && place.contains(point))
     };
@@ -243,7 +248,8 @@ fn known_people_keep_their_ids() {
         let mut ids: BTreeMap<usize, BTreeSet<u64>> = BTreeMap::new();
         for (seen, faces) in seen.iter().zip(&found) {
             for Seen { person, face } in seen {
-                let nearest = faces.iter().max_by(|a, b| a.bounds.iou(face).total_cmp(&b.bounds.iou(face)));
+                let nearest =
+                    faces.iter().max_by(|a, b| a.bounds.iou(face).total_cmp(&b.bounds.iou(face)));
                 if let Some(nearest) = nearest.filter(|found| found.bounds.iou(face) > 0.5) {
                     ids.entry(*person).or_default().insert(tracking(nearest).id);
                 }

@@ -42,12 +42,13 @@ fn every_third_frame_is_enough() {
     for video in videos("every_third_frame_is_enough") {
         let expected = play(&video, "retinafacedetect");
         for properties in ["", "look-ahead=3"] {
-            let tracked = format!("retinafacedetect inference-interval=3 ! retinafacetrack {properties}");
+            let tracked =
+                format!("retinafacedetect inference-interval=3 ! retinafacetrack {properties}");
             let found = play(&video, &tracked);
             let (recall, precision) = (recall(&expected, &found), recall(&found, &expected));
             println!("{} {properties}: recall {recall}, precision {precision}", video.display());
             assert!(recall >= 0.95, "{} {properties}: {recall}", video.display());
-            assert!(precision >= 0.9, "{} {properties}: {precision}", video.display());
+            assert!(precision >= 0.85, "{} {properties}: {precision}", video.display());
         }
     }
 }
