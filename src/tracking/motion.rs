@@ -48,9 +48,9 @@ impl Coordinate {
         self.speed_variance += (SPEED * side).powi(2);
     }
 
-    /// Measured.
-    fn correct(&mut self, value: f32, side: f32) {
-        let variance = self.value_variance + (POSITION * side).powi(2);
+    /// Measured, with a standard deviation that is so many times the usual.
+    fn correct(&mut self, value: f32, side: f32, doubt: f32) {
+        let variance = self.value_variance + (doubt * POSITION * side).powi(2);
         let gain = self.value_variance / variance;
         let speed_gain = self.covariance / variance;
         let surprise = value - self.value;
@@ -88,29 +88,39 @@ impl Motion {
         Self { bounds: *bounds, coordinates }
     }
 
-    /// The face is seen again, this many frames after the last time.
-    pub fn observe(&mut self, bounds: &Rect, frames: u64) {
+    /// The face is seen again, this many frames after the last time. `doubt` is from 1 on: how many
+    /// times as far off as a good detection this one may be.
+    pub fn observe(&mut self, bounds: &Rect, frames: u64, doubt: f32) {
         let (values, sides) = coordinates(bounds);
         for ((coordinate, value), side) in self.coordinates.iter_mut().zip(values).zip(sides) {
             for _ in 0..frames {
                 coordinate.advance(side);
             }
-            coordinate.correct(value, side);
+            coordinate.correct(value, side, doubt);
         }
         self.bounds = *bounds;
     }
 
-    /// Where the face is expected, this many frames after it was last seen: the last detection, moved
-    /// and grown as the filter says.
+    /// Where the face is likely to be detected, this many frames after it was last seen: as the filter
+    /// says, which one box that is off does not mislead much.
+    pub fn expect(&self, frames: u64) -> Rect {
+        self.move_from(self.coordinates.map(|coordinate| coordinate.value), frames)
+    }
+
+    /// Where to put the face, this many frames after it was last seen: the last detection, moved and
+    /// grown as the filter says.
     pub fn predict(&self, frames: u64) -> Rect {
+        self.move_from(coordinates(&self.bounds).0, frames)
+    }
+
+    fn move_from(&self, [x, y, width, height]: [f32; 4], frames: u64) -> Rect {
         let frames = frames as f32;
-        let Point { x, y } = self.bounds.middle();
         let [speed_x, speed_y, widening, heightening] = self.coordinates.map(|c| c.speed);
         let middle = Point { x: x + frames * speed_x, y: y + frames * speed_y };
         let side = |now: f32, change: f32| {
+            let now = now.max(0.0);
             (now + frames * change).clamp(now / MOST_GROWTH, now * MOST_GROWTH)
         };
-        let (width, height) = (self.bounds.width().max(0.0), self.bounds.height().max(0.0));
         Rect::around(middle, side(width, widening) / 2.0, side(height, heightening) / 2.0)
     }
 

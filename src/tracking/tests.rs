@@ -88,16 +88,23 @@ fn the_filter_computes_what_the_book_says() {
     let bounds = |x: f32| Rect::around(Point { x, y: 50.0 }, 10.0, 10.0);
     let mut motion = Motion::new(&bounds(0.0));
     assert_eq!(motion.predict(5), bounds(0.0));
-    motion.observe(&bounds(10.0), 1);
+    motion.observe(&bounds(10.0), 1, 1.0);
     // 1.5625 / 7.5625 of the 10 pixels that it is off.
     assert!((motion.speed().x - 2.066_116).abs() < 1e-4, "{:?}", motion.speed());
-    motion.observe(&bounds(20.0), 1);
+    motion.observe(&bounds(20.0), 1, 1.0);
     // 2.066116 + 1.461906 / 4.536286 of 20 - 8.677686 - 2.066116.
     assert!((motion.speed().x - 5.049_109).abs() < 1e-4, "{:?}", motion.speed());
     assert_eq!(motion.speed().y, 0.0);
     let ahead = motion.predict(2);
     assert!((ahead.middle().x - 30.098_217).abs() < 1e-3, "{ahead:?}");
     assert_eq!((ahead.width(), ahead.height()), (20.0, 20.0));
+    // 10.743802 + 0.779555 of 20 - 10.743802, and twice the speed.
+    let expected = motion.expect(2).middle().x;
+    assert!((expected - 28.057_739).abs() < 1e-3, "{expected}");
+    // With twice the deviation: 1.5625 / 10.5625 of 10 pixels.
+    let mut doubted = Motion::new(&bounds(0.0));
+    doubted.observe(&bounds(10.0), 1, 2.0);
+    assert!((doubted.speed().x - 1.479_290).abs() < 1e-4, "{:?}", doubted.speed());
 }
 
 #[test]
@@ -109,7 +116,7 @@ fn the_filter_learns_speed_over_gaps_as_well() {
         };
         let mut motion = Motion::new(&bounds(0));
         for step in 1..40 {
-            motion.observe(&bounds(step * gap), gap);
+            motion.observe(&bounds(step * gap), gap, 1.0);
         }
         let (predicted, expected) = (motion.predict(2), bounds(39 * gap + 2));
         assert!(predicted.iou(&expected) > 0.95, "{gap}: {predicted:?}, not {expected:?}");
@@ -121,14 +128,14 @@ fn no_prediction_lets_a_box_vanish_or_explode() {
     for (from, to) in [(40.0, 10.0), (10.0, 40.0)] {
         let bounds = |side: f32| Rect::around(Point::default(), side / 2.0, side / 2.0);
         let mut motion = Motion::new(&bounds(from));
-        motion.observe(&bounds(to), 1);
+        motion.observe(&bounds(to), 1, 1.0);
         let side = motion.predict(1000).width();
         assert!((to / 1.6..=to * 1.6).contains(&side), "{side} from {from} and {to}");
     }
     // A box without area, or the wrong way round, is no reason to compute with what is no number.
     for bounds in [Rect::new(5.0, 5.0, 5.0, 5.0), Rect::new(9.0, 9.0, 1.0, 1.0)] {
         let mut motion = Motion::new(&bounds);
-        motion.observe(&bounds, 3);
+        motion.observe(&bounds, 3, 1.0);
         assert!(motion.predict(7).is_finite(), "{bounds:?}");
     }
 }

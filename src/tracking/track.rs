@@ -50,8 +50,9 @@ impl Track {
         }
     }
 
-    pub fn observe(&mut self, sighting: Sighting) {
-        self.motion.observe(&sighting.face.bounds, sighting.frame - self.last);
+    /// `doubt` as in [`Motion::observe`].
+    pub fn observe(&mut self, sighting: Sighting, doubt: f32) {
+        self.motion.observe(&sighting.face.bounds, sighting.frame - self.last, doubt);
         self.sightings.push_back(sighting);
         self.last = sighting.frame;
         self.hits = self.hits.saturating_add(1);
@@ -64,7 +65,7 @@ impl Track {
 
     /// Where its next detection is expected.
     pub fn expected(&self, now: u64) -> Rect {
-        self.motion.predict(self.unseen(now))
+        self.motion.expect(self.unseen(now))
     }
 
     /// Where it is in a frame, as far as is known by now: between two detections on the way from one to

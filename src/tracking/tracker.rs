@@ -94,12 +94,13 @@ impl Tracker {
         let Settings { iou_threshold, weak_iou_threshold, hold, .. } = *settings;
         let strong = |face: &Face| confidence(face) >= settings.score_threshold;
         let weak = |face: &Face| confidence(face) >= settings.weak_score_threshold;
-        self.assign(detections, iou_threshold, 0.0, |_, face| strong(face));
+        let doubt = |face: &Face| doubt(face, settings.score_threshold);
+        self.assign(detections, iou_threshold, 0.0, doubt, |_, face| strong(face));
         // A weak detection proves little, and nothing of a face that nobody has seen for long.
-        self.assign(detections, weak_iou_threshold, 0.0, |track, face| {
+        self.assign(detections, weak_iou_threshold, 0.0, doubt, |track, face| {
             weak(face) && !strong(face) && track.unseen(now) <= hold.max(1)
         });
-        self.assign(detections, iou_threshold, GROWTH, |_, face| strong(face));
+        self.assign(detections, iou_threshold, GROWTH, doubt, |_, face| strong(face));
         for (detection, face) in detections.iter().enumerate() {
             if !self.taken_detections[detection] && strong(face) {
                 self.tracks.push(Track::new(Sighting { frame: now, detection, face: *face }));
@@ -121,6 +122,7 @@ impl Tracker {
         detections: &[Face],
         threshold: f32,
         growth: f32,
+        doubt: impl Fn(&Face) -> f32,
         may_belong: impl Fn(&Track, &Face) -> bool,
     ) {
         self.pairs.clear();
@@ -152,7 +154,8 @@ impl Tracker {
             self.taken_tracks[track] = true;
             self.taken_detections[detection] = true;
             let face = detections[detection];
-            self.tracks[track].observe(Sighting { frame: self.now, detection, face });
+            let sighting = Sighting { frame: self.now, detection, face };
+            self.tracks[track].observe(sighting, doubt(&face));
         }
     }
 
@@ -188,6 +191,12 @@ impl Tracker {
 
 fn confidence(face: &Face) -> f32 {
     face.confidence.unwrap_or(1.0)
+}
+
+/// How much less a detection's box is to be trusted than one with this confidence: a face that is half
+/// hidden has a small box, which seems to move as the rest of it disappears.
+fn doubt(face: &Face, score_threshold: f32) -> f32 {
+    (score_threshold / confidence(face).max(0.01)).max(1.0).powi(2)
 }
 
 /// Leaves out the held faces that are behind detected ones.
