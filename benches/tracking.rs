@@ -34,11 +34,11 @@ fn frame(count: usize, number: usize) -> Vec<Face> {
         Face {
             bounds: Rect::around(middle, 30.0, 30.0),
             landmarks: Some(Landmarks([middle; 5])),
-            confidence: Some(if (number + index) % 7 == 0 { 0.4 } else { 0.9 }),
+            confidence: Some(if (number + index).is_multiple_of(7) { 0.4 } else { 0.9 }),
             tracking: None,
         }
     };
-    (0..count).filter(|index| (number + index) % 11 != 0).map(face).collect()
+    (0..count).filter(|index| !(number + index).is_multiple_of(11)).map(face).collect()
 }
 
 fn tracking(criterion: &mut Criterion) {
@@ -47,9 +47,9 @@ fn tracking(criterion: &mut Criterion) {
         let settings = Settings { look_ahead, ..SETTINGS };
         for count in [1, 5, 25, 100] {
             let frames: Vec<_> = (0..PERIOD)
-                .map(
-                    |number| if number % interval == 0 { frame(count, number) } else { Vec::new() },
-                )
+                .map(|number| {
+                    if number.is_multiple_of(interval) { frame(count, number) } else { Vec::new() }
+                })
                 .collect();
             let mut tracker = Tracker::default();
             let mut placed = Vec::new();
