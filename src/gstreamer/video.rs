@@ -45,7 +45,8 @@ impl Video {
 /// Of one of `frames` in `seconds`; 0/1 is a variable frame rate.
 fn duration(frames: i32, seconds: i32) -> Option<gst::ClockTime> {
     let (frames, seconds) = (u64::try_from(frames).ok()?, u64::try_from(seconds).ok()?);
-    gst::ClockTime::SECOND.mul_div_round(seconds, (frames > 0).then_some(frames)?)
+    let duration = gst::ClockTime::SECOND.mul_div_round(seconds, (frames > 0).then_some(frames)?);
+    duration.filter(|duration| !duration.is_zero())
 }
 
 #[cfg(test)]
@@ -65,6 +66,8 @@ mod tests {
             ("video/x-raw(memory:X),format=DMA_DRM,width=320,height=240", None),
             ("video/x-raw,width=320,height=240,framerate=0/1", None),
             ("video/x-raw,width=320,height=240,framerate=1/2", Some(ms(2000))),
+            // No time at all.
+            ("video/x-raw,width=320,height=240,framerate=2147483647/1", None),
         ] {
             assert_eq!(video(caps), Ok(Video { size, frame_duration }), "{caps}");
         }

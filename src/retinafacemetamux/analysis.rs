@@ -56,11 +56,11 @@ impl Analysis {
 
     /// About the frame with this running time; those before are not asked for again.
     pub fn find(&mut self, time: gst::ClockTime) -> Answer<'_> {
-        while self.ahead.front().is_some_and(|front| front.time + TOLERANCE < time) {
+        while self.ahead.front().is_some_and(|front| front.time.saturating_add(TOLERANCE) < time) {
             self.latest = self.ahead.pop_front();
         }
         match self.ahead.front() {
-            Some(front) if front.time <= time + TOLERANCE => Answer::This(front),
+            Some(front) if front.time <= time.saturating_add(TOLERANCE) => Answer::This(front),
             Some(_) => Answer::LeftOut,
             None => Answer::NotYet,
         }

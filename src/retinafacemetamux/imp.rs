@@ -274,7 +274,8 @@ impl RetinaFaceMetaMux {
             let (live, minimum, maximum) = query.result();
             if live {
                 let wait = lock(&self.settings).max_wait(live);
-                query.set(live, minimum + wait, maximum.map(|maximum| maximum + wait));
+                let more = |time: gst::ClockTime| time.saturating_add(wait);
+                query.set(live, more(minimum), maximum.map(more));
             }
         }
         true

@@ -278,7 +278,7 @@ impl RetinaFaceTrack {
     fn latency(&self) -> Option<gst::ClockTime> {
         let state = lock(&self.state);
         let state = state.as_ref()?;
-        Some(state.video?.frame_duration? * u64::from(state.look_ahead))
+        state.video?.frame_duration?.checked_mul(u64::from(state.look_ahead))
     }
 
     /// The frames that are kept back are not there for whoever makes more.
@@ -444,7 +444,8 @@ impl BaseTransformImpl for RetinaFaceTrack {
             && let Some(latency) = self.latency()
         {
             let (live, minimum, maximum) = query.result();
-            query.set(live, minimum + latency, maximum.map(|maximum| maximum + latency));
+            let more = |time: gst::ClockTime| time.saturating_add(latency);
+            query.set(live, more(minimum), maximum.map(more));
         }
         true
     }

@@ -296,6 +296,22 @@ fn latency_and_buffers_are_those_of_the_frames_kept_back() {
 }
 
 #[test]
+fn frame_rates_beyond_all_measure_are_taken() {
+    for rate in ["2147483647/1", "1/2147483647", "0/1"] {
+        common::init();
+        let mut harness = Harness::new_parse("retinafacetrack look-ahead=250");
+        harness.set_src_caps(CAPS.replace("25/1", rate).parse().expect("caps"));
+        harness.set_upstream_latency(ms(10));
+        for number in [0, 1, 1 << 35] {
+            push(&mut harness, number, &[face(50.0, 50.0, 0.9)]);
+        }
+        assert!(harness.query_latency() >= Some(ms(10)), "{rate}");
+        assert!(harness.push_event(gst::event::Eos::new()));
+        assert_eq!(pull(&mut harness).len(), 3, "{rate}");
+    }
+}
+
+#[test]
 fn caps_without_a_size_are_an_error() {
     common::init();
     let mut harness = Harness::new("retinafacetrack");
