@@ -226,6 +226,7 @@ fn judge(expected: &[Vec<Seen>], found: &[Vec<Face>]) -> Option<(f64, u64)> {
     Some((answer["idf1"].as_f64()?, answer["switches"].as_u64()?))
 }
 
+/// With RETINAFACE_SCENE, the frames are written to the folder of that name, to be looked at.
 #[test]
 fn known_people_keep_their_ids() {
     let (heads, people) = (heads(), people());
