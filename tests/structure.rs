@@ -9,7 +9,7 @@ use std::{
 };
 
 /// Each room of src/ and the rooms that it may use. A room is a file or a folder.
-const ROOMS: [(&str, &[&str]); 19] = [
+const ROOMS: &[(&str, &[&str])] = &[
     ("geometry", &[]),
     ("frame", &[]),
     ("orientation", &["geometry"]),
@@ -61,7 +61,7 @@ const ROOMS: [(&str, &[&str]); 19] = [
 ];
 
 /// Crates that only some places use.
-const CRATES: [(&[&str], &[&str]); 7] = [
+const CRATES: &[(&[&str], &[&str])] = &[
     (
         &["gst", "gst_base", "gst_video", "glib"],
         &[
