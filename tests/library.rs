@@ -64,12 +64,17 @@ fn start_here() {
 
 /// The library that this plugin file loads, or the error that it posts.
 fn start(plugin: &Path, library: Option<&Path>) -> Result<PathBuf, String> {
+    start_with(plugin, library.map(|library| ("ORT_DYLIB_PATH", library)))
+}
+
+/// The same with a variable in the environment.
+fn start_with(plugin: &Path, variable: Option<(&str, &Path)>) -> Result<PathBuf, String> {
     let mut test = Command::new(env::current_exe().expect("this test"));
     test.args(["--exact", "start_here", "--ignored", "--nocapture"]);
     test.env("PLUGIN", plugin).env_remove("ORT_DYLIB_PATH");
     // With CI, ONNX Runtime reports nothing to Microsoft either.
     test.env("CI", "1").env_remove("ORT_DISABLE_TELEMETRY");
-    test.envs(library.map(|library| ("ORT_DYLIB_PATH", library)));
+    test.envs(variable);
     let output = test.output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
@@ -87,7 +92,10 @@ fn an_installed_plugin_does_not_look_into_the_checkout() {
     match start(&folder.path().join("libgstretinaface.so"), None) {
         Ok(system) => assert!(!system.starts_with(env!("CARGO_MANIFEST_DIR")), "{system:?}"),
         Err(error) => {
-            let expected = format!("was not found, neither in {} nor", folder.path().display());
+            let expected = format!(
+                "was not found in {} or where the system looks (libonnxruntime.so: cannot open",
+                folder.path().display()
+            );
             assert!(error.contains(&expected) && error.contains("scripts/setup"), "{error}");
             assert!(!error.contains(env!("CARGO_MANIFEST_DIR")), "{error}");
         }
@@ -108,6 +116,23 @@ fn an_installed_plugin_finds_the_library_beside_it() {
     unix::fs::symlink(link, plugins.join(name)).expect("a link");
     let loaded = start(&plugins.join("libgstretinaface.so"), None);
     assert_eq!(loaded, Ok(libraries.join(name)));
+}
+
+#[test]
+fn a_library_by_a_distribution_s_name_is_found() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().canonicalize().expect("a folder");
+    let (plugins, libraries) = (folder.join("plugins"), folder.join("libraries"));
+    copy(&plugin(), &plugins);
+    copy(&onnxruntime(), &libraries);
+    let library = libraries.join(onnxruntime().file_name().expect("a name"));
+    // As Debian 13 has it, and one that is too old.
+    for name in ["libonnxruntime.so.1.21", "libonnxruntime.so.1.16"] {
+        unix::fs::symlink(&library, libraries.join(name)).expect("a link");
+    }
+    let search = Some(("LD_LIBRARY_PATH", libraries.as_path()));
+    let loaded = start_with(&plugins.join("libgstretinaface.so"), search);
+    assert_eq!(loaded, Ok(library));
 }
 
 #[test]

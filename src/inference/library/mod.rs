@@ -24,10 +24,8 @@ use self::{file::Library, places::Place, unwinder::Binding};
 /// ONNX Runtime cannot be used.
 #[derive(Clone, Debug, Error)]
 pub enum LibraryError {
-    #[error(
-        "ONNX Runtime was not found, neither in {} nor where the system looks. {REMEDY}",
-        .0.join(" nor in ")
-    )]
+    /// With the places where it is not.
+    #[error("ONNX Runtime was not found {}. {REMEDY}", .0.join(" or "))]
     NotFound(Vec<String>),
     #[error("ONNX Runtime cannot be used: {}. {REMEDY}", .0.join("; "))]
     Unusable(Vec<String>),
@@ -94,20 +92,25 @@ pub(super) fn load_for_provider(
 /// The first library that can be used.
 fn find(log: Log) -> Result<Library, LibraryError> {
     let (mut missing, mut unusable) = (Vec::new(), Vec::<String>::new());
+    let mut system = None;
     for place in places::places() {
         let found = match &place {
             Place::Named(path) => file::load(path).map(Some),
             Place::Folder { folder, root } => match places::library_in(folder, root) {
                 Ok(Some(path)) => file::load(&path).map(Some),
                 Ok(None) => {
-                    missing.push(folder.display().to_string());
+                    missing.push(format!("in {}", folder.display()));
                     Ok(None)
                 }
                 Err(why) => Err(why),
             },
             // The loader's message begins with what it has not found.
             Place::System(name) => match file::load(name.as_ref()) {
-                Err(why) if why.starts_with(&format!("{name}: ")) => Ok(None),
+                Err(why) if why.starts_with(&format!("{name}: ")) => {
+                    // It says the same of every name.
+                    system.get_or_insert_with(|| format!("where the system looks ({why})"));
+                    Ok(None)
+                }
                 loaded => loaded.map(Some),
             },
         };
@@ -121,6 +124,7 @@ fn find(log: Log) -> Result<Library, LibraryError> {
         }
     }
     Err(if unusable.is_empty() {
+        missing.extend(system);
         LibraryError::NotFound(missing)
     } else {
         LibraryError::Unusable(unusable)

@@ -7,9 +7,12 @@
 
 use std::{
     env, fs, io,
+    ops::RangeInclusive,
     os::unix::fs::MetadataExt,
     path::{self, Path, PathBuf},
 };
+
+use ort::sys::ORT_API_VERSION;
 
 use super::maps;
 
@@ -22,8 +25,12 @@ pub enum Place {
     /// write.
     Folder { folder: PathBuf, root: PathBuf },
     /// By this name, where the system's loader finds it.
-    System(&'static str),
+    System(String),
 }
+
+/// The first of ONNX Runtime's minor versions that can be used, as ort is built here, and one that it will
+/// not reach soon.
+const MINOR_VERSIONS: RangeInclusive<u32> = ORT_API_VERSION..=99;
 
 /// Places in the order in which they are tried. What the user names is the only one.
 pub fn places() -> Vec<Place> {
@@ -36,8 +43,15 @@ pub fn places() -> Vec<Place> {
     let checkout = own_file.as_deref().and_then(checkout_of);
     let fetched = checkout
         .map(|root| Place::Folder { folder: root.join(".cache/onnxruntime"), root: root.into() });
-    let system = ["libonnxruntime.so", "libonnxruntime.so.1"].map(Place::System);
+    let system = names_of_system_libraries().map(Place::System);
     beside.into_iter().chain(fetched).chain(system).collect()
+}
+
+/// Debian's names have the minor version, as `libonnxruntime.so.1.21`: the newest first.
+fn names_of_system_libraries() -> impl Iterator<Item = String> {
+    let name = "libonnxruntime.so";
+    let minor = MINOR_VERSIONS.rev().map(move |minor| format!("{name}.1.{minor}"));
+    [name.to_owned(), format!("{name}.1")].into_iter().chain(minor)
 }
 
 /// The folder of the library that is the first to be tried, unless it is up to the system's loader.
@@ -97,9 +111,10 @@ fn named_library_in(folder: &Path) -> Option<PathBuf> {
 /// The users who may own what is loaded: root, the user who runs this, and whoever owns the plugin
 /// and so can make it do anything.
 fn trusted_owners() -> Vec<u32> {
-    let places = [Some(PathBuf::from("/proc/self")), own_file()];
-    let owner = |place: PathBuf| fs::metadata(place).map(|place| place.uid()).ok();
-    [0].into_iter().chain(places.into_iter().flatten().filter_map(owner)).collect()
+    // SAFETY: it only says a number.
+    let user = unsafe { libc::geteuid() };
+    let owner = own_file().and_then(|file| fs::metadata(file).ok()).map(|file| file.uid());
+    [0, user].into_iter().chain(owner).collect()
 }
 
 /// Who else could put their own code into `library` and what it loads from its folder, if anybody.
@@ -156,6 +171,16 @@ mod tests {
             fs::write(folder.path().join(new), "").expect("a file");
             assert_eq!(found().as_deref(), expected, "with {new}");
         }
+    }
+
+    #[test]
+    fn the_system_s_libraries_are_tried_newest_first() {
+        let names: Vec<String> = names_of_system_libraries().collect();
+        assert_eq!(names[..2], ["libonnxruntime.so", "libonnxruntime.so.1"]);
+        let place = |name: &str| names.iter().position(|known| known == name);
+        let debian_13 = place("libonnxruntime.so.1.21").expect("a name");
+        assert!(place("libonnxruntime.so.1.23").is_some_and(|newer| newer < debian_13));
+        assert_eq!(names.last().map(String::as_str), Some("libonnxruntime.so.1.17"));
     }
 
     #[test]
