@@ -1,0 +1,76 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# Other Debian systems in folders, to build and try things in. Sourced after common.sh; needs root.
+
+# shellcheck disable=SC2154 # common.sh has it
+roots=$root/.cache/roots
+mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+
+# What building the plugin with this machine's Rust needs.
+# shellcheck disable=SC2034 # the scripts use it
+build_packages=(gcc libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
+
+# make_root NAME PACKAGE...: a system of the Debian release NAME with these packages, made once. Packages of
+# experimental are put on top of unstable.
+make_root() {
+    local name=$1 suite=$1 base=$roots/$1 from=()
+    shift
+    [ "$(cat "$base/packages" 2>/dev/null)" != "$*" ] || return 0
+    [ "$(id -u)" -eq 0 ] || die "makes a Debian system in a folder, which needs root"
+    command -v debootstrap >/dev/null || install_packages debootstrap
+    say "Making a Debian system: $name"
+    if [ "$name" = experimental ]; then
+        suite=sid
+        from=(-t experimental)
+    fi
+    rm -rf "${base:?}"
+    mkdir -p "$base"
+    debootstrap --variant=minbase "$suite" "$base/system" "$mirror" >"$base/log" ||
+        die "debootstrap could not make a system: $base/log"
+    if [ "$name" = experimental ]; then
+        echo "deb $mirror experimental main" >"$base/system/etc/apt/sources.list.d/experimental.list"
+    fi
+    # Documentation is not looked at here.
+    echo "path-exclude=/usr/share/doc/*" >"$base/system/etc/dpkg/dpkg.cfg.d/small"
+    {
+        enter "$base/system" apt-get update -qq
+        enter "$base/system" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y -qq --no-install-recommends "${from[@]}" "$@"
+        enter "$base/system" apt-get clean
+    } >>"$base/log" 2>&1 || die "could not install packages: $base/log"
+    echo "$*" >"$base/packages"
+}
+
+# in_root NAME COMMAND...: runs a command, as root, in a copy of that system. What it changes is gone
+# afterwards, except in the checkout and in Rust's folders, which are there under their own paths.
+in_root() {
+    local base=$roots/$1 copy status=0
+    shift
+    copy=$(mktemp -d -p "$base")
+    mkdir "$copy/changes" "$copy/work" "$copy/system"
+    BASE=$base/system COPY=$copy enter "$copy/system" "$@" || status=$?
+    rm -rf "${copy:?}"
+    return "$status"
+}
+
+# enter FOLDER COMMAND...: runs a command with that folder as its root, in the current folder if that is
+# there too. Mounts and processes that are left end with it.
+enter() {
+    local rust=("${CARGO_HOME:-$HOME/.cargo}" "${RUSTUP_HOME:-$HOME/.rustup}")
+    # shellcheck disable=SC2016 # the inner shell has the variables
+    unshare --mount --pid --fork --kill-child bash -ec '
+        system=$1 shared=("${@:2:3}") command=("${@:5}")
+        [ -z "${COPY:-}" ] || mount -t overlay overlay \
+            -o "lowerdir=$BASE,upperdir=$COPY/changes,workdir=$COPY/work" "$system"
+        mount -t proc proc "$system/proc"
+        mount --rbind /dev "$system/dev"
+        cp /etc/resolv.conf "$system/etc/resolv.conf"
+        for folder in "${shared[@]}" ${RETINAFACE_SHARED:-}; do
+            [ -d "$folder" ] || continue
+            mkdir -p "$system$folder"
+            mount --bind "$folder" "$system$folder"
+        done
+        exec env -u BASE -u COPY chroot "$system" bash -c "cd \"\$0\" 2>/dev/null || cd /; exec \"\$@\"" \
+            "$PWD" "${command[@]}"
+    ' enter "$1" "$root" "${rust[@]}" "${@:2}"
+}
