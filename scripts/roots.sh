@@ -10,24 +10,26 @@ mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 # shellcheck disable=SC2034 # the scripts use it
 build_packages=(gcc libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
 
-# make_root NAME PACKAGE...: a system of the Debian release NAME with these packages, made once. Packages of
-# experimental are put on top of unstable.
+# make_root NAME PACKAGE...: a system with these packages, made once. It is of the Debian release NAME, or NAME up
+# to a hyphen where one release has several systems. Packages of experimental are put on top of unstable.
 make_root() {
-    local name=$1 suite=$1 base=$roots/$1 from=()
+    local name=$1 suite=${1%%-*} base=$roots/$1 from=()
     shift
     [ "$(cat "$base/packages" 2>/dev/null)" != "$*" ] || return 0
     [ "$(id -u)" -eq 0 ] || die "makes a Debian system in a folder, which needs root"
     command -v debootstrap >/dev/null || install_packages debootstrap
     say "Making a Debian system: $name"
-    if [ "$name" = experimental ]; then
+    if [ "$suite" = experimental ]; then
         suite=sid
         from=(-t experimental)
     fi
-    rm -rf "${base:?}"
+    rm -rf --one-file-system "${base:?}"
     mkdir -p "$base"
-    debootstrap --variant=minbase "$suite" "$base/system" "$mirror" >"$base/log" ||
+    # What it mounts is gone after it, however it ends.
+    unshare --mount --pid --fork --kill-child debootstrap --variant=minbase "$suite" "$base/system" "$mirror" \
+        >"$base/log" ||
         die "debootstrap could not make a system: $base/log"
-    if [ "$name" = experimental ]; then
+    if [ ${#from[@]} -gt 0 ]; then
         echo "deb $mirror experimental main" >"$base/system/etc/apt/sources.list.d/experimental.list"
     fi
     # Documentation is not looked at here.
@@ -49,7 +51,7 @@ in_root() {
     copy=$(mktemp -d -p "$base")
     mkdir "$copy/changes" "$copy/work" "$copy/system"
     BASE=$base/system COPY=$copy enter "$copy/system" "$@" || status=$?
-    rm -rf "${copy:?}"
+    rm -rf --one-file-system "${copy:?}"
     return "$status"
 }
 
