@@ -1,37 +1,45 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Other Debian systems in folders, to build and try things in. Sourced after common.sh; needs root.
+# Other Debian and Ubuntu systems in folders, to build and try things in. Sourced after common.sh; needs root.
 
 # shellcheck disable=SC2154 # common.sh has it
 roots=$root/.cache/roots
-mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+debian=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
+ubuntu=${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
 
 # What building the plugin with this machine's Rust needs.
 # shellcheck disable=SC2034 # the scripts use it
 build_packages=(gcc libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
 
-# make_root NAME PACKAGE...: a system with these packages, made once. It is of the Debian release NAME, or NAME up
-# to a hyphen where one release has several systems. Packages of experimental are put on top of unstable.
+# make_root NAME PACKAGE...: a system with these packages, made once. It is of the release NAME, or NAME up to a
+# hyphen where one release has several systems. Packages of experimental are put on top of unstable.
 make_root() {
-    local name=$1 suite=${1%%-*} base=$roots/$1 from=()
+    local name=$1 base=$roots/$1 suite=${1%%-*} mirror=$debian options=() more='' from=()
     shift
     [ "$(cat "$base/packages" 2>/dev/null)" != "$*" ] || return 0
-    [ "$(id -u)" -eq 0 ] || die "makes a Debian system in a folder, which needs root"
+    [ "$(id -u)" -eq 0 ] || die "makes a system in a folder, which needs root"
     command -v debootstrap >/dev/null || install_packages debootstrap
-    say "Making a Debian system: $name"
-    if [ "$suite" = experimental ]; then
+    say "Making a system: $name"
+    case $suite in
+    experimental)
         suite=sid
+        more="deb $mirror experimental main"
         from=(-t experimental)
-    fi
+        ;;
+    bionic | focal | jammy | noble)
+        mirror=$ubuntu
+        get_ubuntu_keys
+        options=("--keyring=$roots/ubuntu/usr/share/keyrings/ubuntu-archive-keyring.gpg" "--components=main,universe")
+        more="deb $mirror $suite-updates main universe"
+        ;;
+    esac
     rm -rf --one-file-system "${base:?}"
     mkdir -p "$base"
     # What it mounts is gone after it, however it ends.
-    unshare --mount --pid --fork --kill-child debootstrap --variant=minbase "$suite" "$base/system" "$mirror" \
-        >"$base/log" ||
+    unshare --mount --pid --fork --kill-child \
+        debootstrap --variant=minbase "${options[@]}" "$suite" "$base/system" "$mirror" >"$base/log" ||
         die "debootstrap could not make a system: $base/log"
-    if [ ${#from[@]} -gt 0 ]; then
-        echo "deb $mirror experimental main" >"$base/system/etc/apt/sources.list.d/experimental.list"
-    fi
+    echo "$more" >"$base/system/etc/apt/sources.list.d/more.list"
     # Documentation is not looked at here.
     echo "path-exclude=/usr/share/doc/*" >"$base/system/etc/dpkg/dpkg.cfg.d/small"
     {
@@ -43,7 +51,19 @@ make_root() {
     echo "$*" >"$base/packages"
 }
 
-# in_root NAME COMMAND...: runs a command, as root, in a copy of that system. What it changes is gone
+# The keys that Ubuntu's archive is signed with, which Debian has not got.
+get_ubuntu_keys() {
+    local package=$roots/ubuntu-keyring.deb
+    [ ! -d "$roots/ubuntu" ] || return 0
+    mkdir -p "$roots"
+    wget -q -O "$package" "$ubuntu/pool/main/u/ubuntu-keyring/ubuntu-keyring_2018.09.18.1~18.04.2_all.deb" ||
+        die "could not download the keys of Ubuntu's archive from $ubuntu"
+    echo "5d8609563fb3074026b254d7d5248f90d393c7dbafcac48916f333bf3c90fed9 $package" | sha256sum --check --quiet ||
+        die "these are not the keys of Ubuntu's archive: $package"
+    dpkg -x "$package" "$roots/ubuntu"
+}
+
+# in_root NAME COMMAND...: runs a command in a copy of that system. What it changes is gone
 # afterwards, except in the checkout and in Rust's folders, which are there under their own paths.
 in_root() {
     local base=$roots/$1 copy status=0
@@ -53,6 +73,14 @@ in_root() {
     BASE=$base/system COPY=$copy enter "$copy/system" "$@" || status=$?
     rm -rf --one-file-system "${copy:?}"
     return "$status"
+}
+
+# cargo_in NAME ARGUMENT...: this machine's cargo, with the linker and the libraries of that system.
+cargo_in() {
+    local flags=()
+    # Rust's own linker, its default on x86-64, is unknown to compilers before GCC 9.
+    [ "$(uname -m)" != x86_64 ] || flags=(RUSTFLAGS=-Clinker-features=-lld)
+    in_root "$1" env "${flags[@]}" "$root/scripts/cargo-remapped" "${@:2}"
 }
 
 # enter FOLDER COMMAND...: runs a command with that folder as its root, in the current folder if that is

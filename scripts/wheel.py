@@ -42,7 +42,7 @@ def metadata(package):
     fields["License-Expression"] = package["license"]
     for file in LICENCES:
         fields["License-File"] = file
-    fields["Requires-Python"] = ">=3.8"
+    fields["Requires-Python"] = ">=3.6"
     fields["Description-Content-Type"] = "text/markdown"
     fields.set_payload((ROOT / "python/README.md").read_text())
     return fields.as_string()

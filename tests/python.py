@@ -85,8 +85,8 @@ class Module(unittest.TestCase):
 
     def test_the_program_prints_the_folder(self):
         command = [sys.executable, "-m", "gst_retinaface"]
-        output = subprocess.run(command, cwd=FOLDER, check=True, capture_output=True, text=True)
-        self.assertEqual(output.stdout.strip(), gst_retinaface.plugin_path())
+        output = subprocess.check_output(command, cwd=str(FOLDER), universal_newlines=True)
+        self.assertEqual(output.strip(), gst_retinaface.plugin_path())
 
     def test_a_plugin_that_does_not_load_is_an_error_that_says_why(self):
         missing = pathlib.Path("/nowhere/libgstretinaface.so")

@@ -14,12 +14,10 @@
         print(face.box, face.score, face.landmarks)
 """
 
-from __future__ import annotations
-
 import ctypes
-import dataclasses
 import functools
 import pathlib
+from typing import List, NamedTuple, Optional, Tuple
 
 __all__ = ["LANDMARKS", "Face", "enable", "faces", "plugin_path"]
 
@@ -29,18 +27,17 @@ LANDMARKS = ("left_eye", "right_eye", "nose", "mouth_left", "mouth_right")
 _PLUGIN = pathlib.Path(__file__).resolve().parent / "plugins" / "libgstretinaface.so"
 
 
-@dataclasses.dataclass(frozen=True)
-class Face:
+class Face(NamedTuple):
     """A face in a frame. Places are in pixels of the frame, and may lie outside of it."""
 
-    box: tuple[float, float, float, float]
+    box: Tuple[float, float, float, float]
     """Left, top, right and bottom edge."""
-    score: float | None
+    score: Optional[float]
     """How sure the network is, from 0 to 1."""
-    landmarks: list[tuple[float, float]] | None
+    landmarks: Optional[List[Tuple[float, float]]]
     """Five points, in the order of LANDMARKS; None if the network gives none, or another element,
     such as a scaler, has dropped them."""
-    tracking_id: int | None = None
+    tracking_id: Optional[int] = None
     """The same in all frames with this face, where an element follows faces."""
 
 
@@ -66,7 +63,7 @@ def enable() -> None:
         raise RuntimeError(f"GStreamer cannot load {_PLUGIN}: {err.message}") from err
 
 
-def faces(buffer) -> list[Face]:
+def faces(buffer) -> List[Face]:
     """The faces on a Gst.Buffer, whoever attached them: its regions of interest of type "face"."""
     return [_face(region) for region in _regions(buffer)]
 
@@ -110,9 +107,11 @@ def _regions(buffer):
     state, face = ctypes.c_void_p(), quark(b"face")
     # PyGObject's hash of a buffer is its address.
     address = hash(buffer)
-    while region := iterate(address, ctypes.byref(state), api()):
+    region = iterate(address, ctypes.byref(state), api())
+    while region:
         if region.contents.roi_type == face:
             yield region
+        region = iterate(address, ctypes.byref(state), api())
 
 
 def _face(region):
