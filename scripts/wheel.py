@@ -8,16 +8,17 @@ import argparse
 import base64
 import email.message
 import hashlib
+import json
 import pathlib
 import platform
 import re
 import subprocess
-import tomllib
 import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 NAME = "gst_plugin_retinaface"
 MODULE = "gst_retinaface"
+LICENCES = ["LICENSE-MIT", "LICENSE-APACHE", "third-party-notices.txt"]
 
 
 def glibc_needed(plugin):
@@ -46,9 +47,6 @@ def metadata(package):
     fields["Description-Content-Type"] = "text/markdown"
     fields.set_payload((ROOT / "python/README.md").read_text())
     return fields.as_string()
-
-
-LICENCES = ["LICENSE-MIT", "LICENSE-APACHE", "third-party-notices.txt"]
 
 
 def contents(package, plugin, notices, tag):
@@ -87,14 +85,21 @@ def write(folder, package, plugin, notices):
     return wheel
 
 
+def package_of_cargo():
+    """What Cargo.toml says."""
+    command = ["cargo", "metadata", "--no-deps", "--format-version=1", "--locked"]
+    metadata = subprocess.run(command, check=True, stdout=subprocess.PIPE, cwd=ROOT).stdout
+    (package,) = json.loads(metadata)["packages"]
+    return package
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("plugin", type=pathlib.Path, help="libgstretinaface.so, a release build")
     parser.add_argument("notices", type=pathlib.Path, help="what scripts/notices.py has printed")
     parser.add_argument("folder", type=pathlib.Path, help="where to write the wheel")
     args = parser.parse_args()
-    package = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
-    print(write(args.folder, package, args.plugin, args.notices))
+    print(write(args.folder, package_of_cargo(), args.plugin, args.notices))
 
 
 main()
