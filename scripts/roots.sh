@@ -12,9 +12,9 @@ ubuntu=${UBUNTU_MIRROR:-http://archive.ubuntu.com/ubuntu}
 build_packages=(gcc libc6-dev pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev)
 
 # make_root NAME PACKAGE...: a system with these packages, made once. It is of the release NAME, or NAME up to a
-# hyphen where one release has several systems. Packages of experimental are put on top of unstable.
+# hyphen where one release has several systems. experimental is unstable with the GStreamer of experimental.
 make_root() {
-    local name=$1 base=$roots/$1 suite=${1%%-*} mirror=$debian options=() more='' from=()
+    local name=$1 base=$roots/$1 suite=${1%%-*} mirror=$debian options=() script=() more=''
     shift
     [ "$(cat "$base/packages" 2>/dev/null)" != "$*" ] || return 0
     [ "$(id -u)" -eq 0 ] || die "makes a system in a folder, which needs root"
@@ -24,28 +24,34 @@ make_root() {
     experimental)
         suite=sid
         more="deb $mirror experimental main"
-        from=(-t experimental)
         ;;
     bionic | focal | jammy | noble)
         mirror=$ubuntu
         get_ubuntu_keys
         options=("--keyring=$roots/ubuntu/usr/share/keyrings/ubuntu-archive-keyring.gpg" "--components=main,universe")
         more="deb $mirror $suite-updates main universe"
+        # That of every Ubuntu release, also of those that debootstrap does not know yet.
+        script=(gutsy)
         ;;
     esac
     rm -rf --one-file-system "${base:?}"
     mkdir -p "$base"
     # What it mounts is gone after it, however it ends.
     unshare --mount --pid --fork --kill-child \
-        debootstrap --variant=minbase "${options[@]}" "$suite" "$base/system" "$mirror" >"$base/log" ||
+        debootstrap --variant=minbase "${options[@]}" "$suite" "$base/system" "$mirror" \
+        "${script[@]}" >"$base/log" ||
         die "debootstrap could not make a system: $base/log"
     echo "$more" >"$base/system/etc/apt/sources.list.d/more.list"
+    printf '%s\n' "Package: *gstreamer* gir1.2-gst*" "Pin: release a=experimental" "Pin-Priority: 900" \
+        >"$base/system/etc/apt/preferences.d/gstreamer"
+    # A mirror may be some weeks behind.
+    echo 'Acquire::Check-Valid-Until "false";' >"$base/system/etc/apt/apt.conf.d/old"
     # Documentation is not looked at here.
     echo "path-exclude=/usr/share/doc/*" >"$base/system/etc/dpkg/dpkg.cfg.d/small"
     {
         enter "$base/system" apt-get update -qq
         enter "$base/system" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "${from[@]}" "$@"
+            apt-get install -y -qq --no-install-recommends "$@"
         enter "$base/system" apt-get clean
     } >>"$base/log" 2>&1 || die "could not install packages: $base/log"
     echo "$*" >"$base/packages"
