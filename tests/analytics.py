@@ -33,7 +33,8 @@ def frames(elements):
     )
     pipeline.set_state(Gst.State.PLAYING)
     sink = pipeline.get_by_name("sink")
-    for sample in iter(lambda: sink.emit("pull-sample"), None):
+    # An error is no end of the stream: do not wait for one.
+    for sample in iter(lambda: sink.emit("try-pull-sample", 10 * Gst.SECOND), None):
         buffer = sample.get_buffer()
         data = numpy.frombuffer(buffer.extract_dup(0, SIZE * SIZE), numpy.uint8)
         yield data.reshape(SIZE, SIZE), gst_retinaface.faces(buffer)
