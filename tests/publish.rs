@@ -129,7 +129,9 @@ fn attach_faces(frame: u64, buffer: &mut gst::BufferRef) {
             meta::attach(buffer, &followed, 200, 100);
             meta::attach(buffer, &plain, 200, 100);
         }
-        2 => meta::attach(buffer, &plain, 200, 100),
+        2 => {
+            meta::attach(buffer, &plain, 200, 100);
+        }
         _ => (),
     }
 }

@@ -380,7 +380,7 @@ mod tests {
             for component in layout.distinct().iter().chain(&alpha) {
                 for y in 0..=(info.height() - 1) >> component.y_shift {
                     for x in 0..=(info.width() - 1) >> component.x_shift {
-                        let sample = u32::from(value) * 0x101 & component.storage.max();
+                        let sample = (u32::from(value) * 0x101) & component.storage.max();
                         frame.write(component, x as usize, y as usize, sample);
                     }
                 }
