@@ -390,7 +390,7 @@ fn other_value(pspec: &glib::ParamSpec) -> glib::Value {
 #[test]
 fn every_property_has_its_default_and_a_value_of_its_own() {
     common::init();
-    for (factory, count) in [("retinafacedetect", 30), ("retinafaceoverlay", 5)] {
+    for (factory, count) in [("retinafacedetect", 30), ("retinafaceoverlay", 7)] {
         let element = gst::ElementFactory::make(factory).build().expect("an element");
         let own: Vec<_> = element
             .list_properties()
