@@ -33,8 +33,12 @@ def frames(elements):
     )
     pipeline.set_state(Gst.State.PLAYING)
     sink = pipeline.get_by_name("sink")
-    # An error is no end of the stream: do not wait for one.
-    for sample in iter(lambda: sink.emit("try-pull-sample", 10 * Gst.SECOND), None):
+    # Counted, as objectdetectionoverlay does not pass on the end of the stream in GStreamer 1.24. After an error
+    # there is no frame to wait for.
+    for _ in range(2 * COUNT):
+        sample = sink.emit("try-pull-sample", 60 * Gst.SECOND)
+        if sample is None:
+            break
         buffer = sample.get_buffer()
         data = numpy.frombuffer(buffer.extract_dup(0, SIZE * SIZE), numpy.uint8)
         yield data.reshape(SIZE, SIZE), gst_retinaface.faces(buffer)

@@ -56,7 +56,8 @@ def buffer_behind(elements):
         f"retinafacedetect ! {elements} ! appsink name=sink"
     )
     pipeline.set_state(Gst.State.PLAYING)
-    sample = pipeline.get_by_name("sink").emit("pull-sample")
+    # After an error there is none to wait for.
+    sample = pipeline.get_by_name("sink").emit("try-pull-sample", 60 * Gst.SECOND)
     error = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
     pipeline.set_state(Gst.State.NULL)
     if error:
