@@ -9,6 +9,7 @@ use std::{
     iter, ptr,
 };
 
+use glib::translate::IntoGlib;
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::{VideoFormat, VideoInfo, VideoRegionOfInterestMeta};
@@ -177,6 +178,84 @@ fn regions_have_the_ids_of_their_objects() {
         let is_object = unsafe { get(relation_meta(&buffer), id as u32, &mut Mtd::none()) };
         assert_ne!(is_object, 0, "{id}");
     }
+}
+
+/// Whoever reads objects sees the faces that whoever reads regions sees.
+#[test]
+fn objects_of_faces_that_are_not_followed_are_gone() {
+    if !has(ANALYTICS, "objects_of_faces_that_are_not_followed_are_gone") {
+        return;
+    }
+    let mut harness = Harness::new_parse("retinafacetrack hold=0 min-hits=1");
+    let caps = VideoInfo::builder(VideoFormat::Rgb, SIZE.0, SIZE.1).build().expect("a format");
+    harness.set_src_caps(caps.to_caps().expect("caps"));
+    let mut pass = |buffer: gst::Buffer| harness.push_and_pull(buffer).expect("a frame");
+    let weak = |x| Face { confidence: Some(0.3), ..face(x) };
+    let without_regions = |buffer: &gst::BufferRef| {
+        let mut copy = buffer.copy();
+        while let Some(region) =
+            copy.get_mut().and_then(|copy| copy.meta_mut::<VideoRegionOfInterestMeta>())
+        {
+            region.remove().expect("it is not locked");
+        }
+        copy
+    };
+    let places = |buffer: &gst::BufferRef| -> Vec<_> {
+        meta::faces(buffer).iter().map(|face| face.bounds).collect()
+    };
+
+    let buffer = pass(frame(VideoFormat::Rgb, &[weak(4.0), face(40.0)]).1);
+    assert_eq!(places(&buffer), [face(40.0).bounds]);
+    assert_eq!(places(&without_regions(&buffer)), [face(40.0).bounds]);
+    let region = buffer.meta::<VideoRegionOfInterestMeta>().expect("a region");
+    assert_eq!(region.id(), 0, "that of the only object");
+    assert!(region.param("tracking").is_some());
+
+    let buffer = pass(frame(VideoFormat::Rgb, &[weak(4.0)]).1);
+    assert_eq!((places(&buffer), metas(&buffer)), (vec![], 1), "it was looked at");
+
+    // Behind an element that drops regions.
+    let objects = without_regions(&frame(VideoFormat::Rgb, &[face(40.0)]).1);
+    let buffer = pass(objects);
+    assert_eq!(places(&buffer), [face(40.0).bounds]);
+    assert_eq!(places(&without_regions(&buffer)), [face(40.0).bounds]);
+}
+
+/// They cannot be taken out one by one.
+#[test]
+fn what_others_have_added_to_the_analytics_meta_stays() {
+    if !has(ANALYTICS, "what_others_have_added_to_the_analytics_meta_stays") {
+        return;
+    }
+    let weak = Face { confidence: Some(0.3), ..face(4.0) };
+    let (info, mut buffer) = frame(VideoFormat::Rgb, &[weak]);
+    let quark = glib::Quark::from_str("car").into_glib();
+    // SAFETY: as the header declares it; the buffer is writable.
+    let add: unsafe extern "C" fn(
+        *mut c_void,
+        u32,
+        c_int,
+        c_int,
+        c_int,
+        c_int,
+        f32,
+        *mut Mtd,
+    ) -> c_int = unsafe { function("gst_analytics_relation_meta_add_od_mtd") };
+    let mut car = Mtd::none();
+    buffer.make_mut();
+    // SAFETY: the meta is the buffer's.
+    let added = unsafe { add(relation_meta(&buffer), quark, 1, 2, 3, 4, 0.5, &mut car) };
+    assert_ne!(added, 0);
+
+    let mut harness = Harness::new_parse("retinafacetrack hold=0");
+    harness.set_src_caps(info.to_caps().expect("caps"));
+    let buffer = harness.push_and_pull(buffer).expect("a frame");
+    assert!(buffer.meta::<VideoRegionOfInterestMeta>().is_none(), "not followed");
+    // SAFETY: as the header declares it.
+    let get: unsafe extern "C" fn(*mut c_void, c_uint, *mut Mtd) -> c_int =
+        unsafe { function("gst_analytics_relation_meta_get_od_mtd") };
+    // SAFETY: the meta is the buffer's.
+    assert_ne!(unsafe { get(relation_meta(&buffer), car.id, &mut Mtd::none()) }, 0);
 }
 
 /// The scaler drops the params of regions.

@@ -8,17 +8,24 @@ use gst::buffer::BufferMetaForeachAction;
 use gst_video::VideoRegionOfInterestMeta;
 
 use super::{
-    fields,
+    analytics, fields,
     roi::{self, RawMeta},
 };
-use crate::{face::Tracking, tracking::Placed};
+use crate::{
+    face::{Face, Tracking},
+    tracking::Placed,
+};
 
 /// Updates the faces on a buffer that holds a frame of `width` × `height` pixels: `placed` says of the
 /// faces that [`super::faces`] gave of the same buffer which are followed; their metas get a param
 /// `tracking` beside what they have, those of the others are removed. Held faces are attached.
+///
+/// Where GStreamer has analytics metas, there is an object for each of these faces and for no other, unless
+/// other elements have added to the buffer's analytics meta: then objects of faces that are not followed stay.
 pub fn set_followed(buffer: &mut gst::BufferRef, placed: &[Placed], width: u32, height: u32) {
     let of_detection = |index| placed.iter().find(|placed| placed.detection == Some(index));
     let mut count = 0;
+    let mut kept = Vec::new();
     buffer.foreach_meta_mut(|mut meta| {
         let keep = ControlFlow::Continue(BufferMetaForeachAction::Keep);
         let Some(meta) = meta.downcast_mut::<VideoRegionOfInterestMeta>() else { return keep };
@@ -26,16 +33,22 @@ pub fn set_followed(buffer: &mut gst::BufferRef, placed: &[Placed], width: u32, 
         if !RawMeta(unsafe { &*meta.as_ptr() }).is_face() {
             return keep;
         }
-        let placed = of_detection(count);
+        let face = of_detection(count).map(|placed| placed.face);
         count += 1;
-        match placed.and_then(|placed| placed.face.tracking) {
-            Some(tracking) => {
+        match face.and_then(|face| Some((face, face.tracking?))) {
+            Some((face, tracking)) => {
                 set_tracking(meta, &tracking);
+                kept.push((meta.id(), face));
                 keep
             }
             None => ControlFlow::Continue(BufferMetaForeachAction::Remove),
         }
     });
+    let (objects, faces): (Vec<i32>, Vec<Face>) = kept.into_iter().unzip();
+    if analytics::remove_if_others(buffer, &objects) {
+        let objects = analytics::attach(buffer, &faces, (width, height));
+        roi::set_ids(buffer, &objects);
+    }
     // A detection without a meta of its own was described by something else.
     let is_new = |detection: Option<usize>| detection.is_none_or(|index| index >= count);
     for placed in placed.iter().filter(|placed| is_new(placed.detection)) {
@@ -71,7 +84,7 @@ fn set_tracking<U>(
 mod tests {
     use super::*;
     use crate::{
-        face::{Face, TrackingState},
+        face::TrackingState,
         geometry::Rect,
         gstreamer::{attach, faces},
     };

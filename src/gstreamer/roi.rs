@@ -71,6 +71,20 @@ fn attach_to(buffer: &mut gst::BufferRef, faces: &[Face], width: u32, height: u3
     last.unwrap_or_default()
 }
 
+/// Gives the regions of faces the ids of their objects, in the order in which they are read.
+pub(super) fn set_ids(buffer: &mut gst::BufferRef, objects: &[Option<i32>]) {
+    let mut objects = objects.iter();
+    for mut region in buffer.iter_meta_mut::<VideoRegionOfInterestMeta>() {
+        // SAFETY: the meta is part of the buffer, which is borrowed for as long.
+        if !RawMeta(unsafe { &*region.as_ptr() }).is_face() {
+            continue;
+        }
+        if let Some(Some(id)) = objects.next() {
+            region.set_id(*id);
+        }
+    }
+}
+
 /// Whether the metas of a buffer are read in the reverse of the order in which they were attached.
 fn newest_first() -> bool {
     gst::version() < (1, 16, 0, 0)

@@ -12,10 +12,12 @@ use std::{
     ffi::{CStr, c_void},
     iter,
     marker::PhantomData,
+    ops::ControlFlow,
     ptr::{self, NonNull},
 };
 
 use glib::translate::IntoGlib;
+use gst::buffer::BufferMetaForeachAction;
 
 use self::library::{
     Analytics, CONTAIN, Functions, IS_PART_OF, InitParams, KeyPoints, Mtd, MtdType, RELATE_TO,
@@ -63,6 +65,26 @@ pub fn attach(
         }
     }
     objects.into_iter().map(|object| object.and_then(|id| id.try_into().ok())).collect()
+}
+
+/// Makes room for faces to be attached anew where there are objects of type `face` besides these: single objects
+/// cannot be removed, so the whole meta is, with nothing in its place. One with parts that are of no face, whose
+/// owners would miss them, is left as it is. Returns whether the meta was removed.
+pub fn remove_if_others(buffer: &mut gst::BufferRef, objects: &[i32]) -> bool {
+    let Some(relations) = Relations::of(buffer) else { return false };
+    let is_other = |object: Mtd| i32::try_from(object.id).is_ok_and(|id| !objects.contains(&id));
+    if !relations.faces().any(is_other) || !relations.has_only_faces() {
+        return false;
+    }
+    let removed = relations.meta.as_ptr().cast();
+    buffer.foreach_meta_mut(|meta| {
+        ControlFlow::Continue(if ptr::eq(meta.as_ptr(), removed) {
+            BufferMetaForeachAction::Remove
+        } else {
+            BufferMetaForeachAction::Keep
+        })
+    });
+    true
 }
 
 /// Adds to an object which of the stream's objects it is, by a number that is the same in all frames,
@@ -204,6 +226,18 @@ impl<'a> Relations<'a> {
         let grouped = groups.map(|group| functions.members(group).collect::<Vec<_>>());
         let single = iter::once_with(|| self.contained(object.id, functions.kind()).collect());
         grouped.chain(single).find_map(|points| points.try_into().ok())
+    }
+
+    /// Whether every part is a face or one of its landmarks.
+    fn has_only_faces(&self) -> bool {
+        let points = |object: Mtd| {
+            let functions = self.key_points?;
+            let groups = self.contained(object.id, functions.group_kind());
+            Some(groups.map(|group| 1 + functions.members(group).count()).sum::<usize>())
+        };
+        let parts: usize = self.faces().map(|face| 1 + points(face).unwrap_or_default()).sum();
+        // SAFETY: the meta is the buffer's.
+        parts == unsafe { (self.analytics.analytics_relation_get_length)(self.meta.as_ptr()) }
     }
 
     fn has_object(&self, id: u32) -> bool {
