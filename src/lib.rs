@@ -2,11 +2,13 @@
 
 //! GStreamer plugin that finds faces in video with RetinaFace networks.
 
+pub mod alignment;
 pub mod face;
 pub mod families;
 pub mod frame;
 pub mod geometry;
 pub mod gstreamer;
+pub mod hiding;
 pub mod inference;
 pub mod json;
 pub mod model;
@@ -16,6 +18,8 @@ pub mod ordered_pool;
 pub mod orientation;
 pub mod preprocess;
 pub mod retinaface;
+pub mod retinafaceblur;
+pub mod retinafacecrop;
 pub mod retinafacedetect;
 pub mod retinafacemetamux;
 pub mod retinafaceoverlay;
@@ -27,6 +31,8 @@ pub mod tracking;
 pub use gstreamer as meta;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    retinafaceblur::register(plugin)?;
+    retinafacecrop::register(plugin)?;
     retinafacedetect::register(plugin)?;
     retinafaceoverlay::register(plugin)?;
     retinafacepublish::register(plugin)?;

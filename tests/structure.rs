@@ -18,13 +18,17 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("json", &["face", "geometry"]),
     ("tracking", &["face", "geometry"]),
     ("preprocess", &["frame", "orientation"]),
+    ("alignment", &["face", "frame", "geometry", "preprocess"]),
+    ("hiding", &["frame", "geometry"]),
     ("onnx", &["preprocess"]),
     ("families", &["face", "geometry", "onnx", "preprocess"]),
     ("retinaface", &["face", "families", "frame", "geometry", "orientation", "preprocess"]),
     ("model", &["families", "onnx", "preprocess"]),
     ("native", &["onnx"]),
     ("inference", &["families", "model", "native", "preprocess", "retinaface"]),
-    ("gstreamer", &["face", "frame", "geometry", "orientation", "tracking"]),
+    ("gstreamer", &["alignment", "face", "frame", "geometry", "orientation", "tracking"]),
+    ("retinafaceblur", &["frame", "gstreamer", "hiding"]),
+    ("retinafacecrop", &["alignment", "face", "frame", "geometry", "gstreamer", "preprocess"]),
     (
         "retinafacedetect",
         &[
@@ -50,6 +54,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "gstreamer",
             "inference",
+            "retinafaceblur",
+            "retinafacecrop",
             "retinafacedetect",
             "retinafacemetamux",
             "retinafaceoverlay",
@@ -67,6 +73,8 @@ const CRATES: &[(&[&str], &[&str])] = &[
         &[
             "lib.rs",
             "gstreamer/",
+            "retinafaceblur/",
+            "retinafacecrop/",
             "retinafacedetect/",
             "retinafacemetamux/",
             "retinafaceoverlay/",

@@ -16,6 +16,13 @@ fn is_understood(api: glib::Type) -> bool {
     .contains(&api)
 }
 
+/// Adds to the answer to an allocation query the metas that this plugin reads frames by, for an element
+/// that does not pass them on.
+pub fn add_understood_metas(query: &mut gst::query::Allocation) {
+    query.add_allocation_meta::<VideoMeta>(None);
+    query.add_allocation_meta::<VideoCropMeta>(None);
+}
+
 /// Removes from the answer to an allocation query, which came from downstream, every meta but those
 /// that this plugin reads frames by. Upstream would otherwise leave work to downstream that frames
 /// need before faces can be found in them, such as an affine transformation.

@@ -4,6 +4,8 @@
 
 use std::time::{Duration, Instant};
 
+use gst::prelude::*;
+
 use super::frame::MapError;
 
 /// So many without a good one before are no accident: the stream is wrong.
@@ -21,6 +23,8 @@ pub struct BadFrames {
     warned: Option<Instant>,
     /// About the last one.
     reason: String,
+    /// Whether they are dropped rather than passed on.
+    dropped: bool,
 }
 
 /// What to say about a frame that cannot be mapped.
@@ -34,6 +38,11 @@ pub enum BadFrame {
 }
 
 impl BadFrames {
+    /// For an element that drops them.
+    pub fn dropping() -> Self {
+        Self { dropped: true, ..Self::default() }
+    }
+
     pub fn count(&self) -> u64 {
         self.count
     }
@@ -54,9 +63,10 @@ impl BadFrames {
             return BadFrame::Again;
         }
         self.warned = Some(now);
+        let outcome = if self.dropped { "dropped" } else { "passed on as it is" };
         BadFrame::Warning(format!(
-            "The upstream element sent a frame that does not match its caps, which is passed on as it \
-             is ({} so far): {err}",
+            "The upstream element sent a frame that does not match its caps, which is {outcome} ({} so \
+             far): {err}",
             self.count
         ))
     }
@@ -72,6 +82,23 @@ impl BadFrames {
             "The upstream element sent no frame that matches its caps, but {} that do not: {}",
             self.count, self.reason
         )
+    }
+}
+
+impl BadFrame {
+    /// Says it on the bus; fails where the stream is to end.
+    pub fn post(self, element: &impl IsA<gst::Element>) -> Result<(), gst::FlowError> {
+        match self {
+            Self::Again => Ok(()),
+            Self::Warning(text) => {
+                gst::element_warning!(element, gst::StreamError::Format, ("{text}"));
+                Ok(())
+            }
+            Self::Error(text) => {
+                gst::element_error!(element, gst::StreamError::Format, ("{text}"));
+                Err(gst::FlowError::Error)
+            }
+        }
     }
 }
 

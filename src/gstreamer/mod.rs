@@ -5,6 +5,8 @@
 mod allocation;
 mod analytics;
 mod bad_frames;
+mod color;
+mod crop;
 mod fields;
 mod followed;
 mod formats;
@@ -16,9 +18,11 @@ mod roi;
 mod time;
 mod video;
 
-pub use allocation::keep_understood_metas;
+pub use allocation::{add_understood_metas, keep_understood_metas};
 pub use analytics::{attach_tracking, other_key_points};
 pub use bad_frames::{BadFrame, BadFrames};
+pub use color::samples;
+pub use crop::{Source, attach_crop, source};
 pub use followed::set_followed;
 pub use formats::video_caps;
 pub use frame::{

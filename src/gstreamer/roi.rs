@@ -119,6 +119,15 @@ pub fn faces(buffer: &gst::BufferRef) -> Vec<Face> {
     if faces.is_empty() { objects.iter().map(|(_, face)| *face).collect() } else { faces }
 }
 
+/// What `read` finds in the params `name` of the first face's region on a buffer.
+pub(super) fn first_param<T>(
+    buffer: &gst::BufferRef,
+    name: &CStr,
+    read: impl Fn(&gst::StructureRef) -> Option<T>,
+) -> Option<T> {
+    regions(buffer).find(RawMeta::is_face)?.param(name, read)
+}
+
 fn regions(buffer: &gst::BufferRef) -> impl Iterator<Item = RawMeta<'_>> {
     buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|meta| {
         // SAFETY: the meta is part of the buffer, which is borrowed for as long.

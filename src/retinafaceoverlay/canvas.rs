@@ -10,7 +10,7 @@
 use gst_video::VideoInfo;
 use tiny_skia::{FillRule, Mask, PathBuilder, Transform};
 
-use crate::{frame::FrameMut, gstreamer::luma_weights};
+use crate::{frame::FrameMut, gstreamer};
 
 /// Whole pixels, from `left`, `top` up to but without `right`, `bottom`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,26 +105,8 @@ pub struct Ink {
 impl Ink {
     /// `argb` is 0xAARRGGBB, as in the properties of GStreamer's text overlays.
     pub fn new(argb: u32, info: &VideoInfo) -> Self {
-        let [alpha, rgb @ ..] = argb.to_be_bytes();
-        let [r, g, b] = rgb.map(|value| f64::from(value) / 255.0);
-
-        let colorimetry = info.colorimetry();
-        let parts = if info.is_rgb() {
-            [r, g, b]
-        } else {
-            let (kr, kb) = luma_weights(info);
-            let y = kr * r + (1.0 - kr - kb) * g + kb * b;
-            [y, (b - y) / (2.0 * (1.0 - kb)), (r - y) / (2.0 * (1.0 - kr))]
-        };
-
-        let format = info.format_info();
-        let most = (1u32 << format.depth()[0]) - 1;
-        let (offset, scale) = format.range_offsets(colorimetry.range());
-        let mut samples = [0; 3];
-        for (index, part) in parts.into_iter().enumerate() {
-            let value = f64::from(offset[index]) + f64::from(scale[index]) * part;
-            samples[index] = (value.round() as u32).min(most);
-        }
+        let [alpha, ..] = argb.to_be_bytes();
+        let samples = gstreamer::samples(argb, info);
         Self { samples, alpha: alpha.into() }
     }
 
