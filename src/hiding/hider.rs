@@ -195,7 +195,7 @@ impl Line {
         let sample = f64::from(1u32 << shift);
         let position = |pixel: f32| (f64::from(pixel) + f64::from(frame.0)) / sample;
         let (start, end) = (position(start), position(end));
-        if !(start < end) {
+        if start >= end || start.is_nan() || end.is_nan() {
             return None;
         }
         let (first, last) = (frame.0 >> shift, (frame.1 - 1) >> shift);

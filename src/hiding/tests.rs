@@ -100,7 +100,7 @@ fn a_large_face_keeps_no_more_than_a_small_one() {
 #[test]
 fn the_smallest_faces_change_too() {
     for side in 2..8u32 {
-        let pixel = |x: u32, y: u32| if (x + y) % 2 == 0 { 0 } else { 200 };
+        let pixel = |x: u32, y: u32| if (x + y).is_multiple_of(2) { 0 } else { 200 };
         let bounds = Rect::new(0.0, 0.0, side as f32, side as f32);
         for mode in [Mode::Blur(64), Mode::Pixelate(64)] {
             let found = hidden((side, side), pixel, bounds, mode, Shape::Rectangle);
