@@ -33,7 +33,7 @@ def frames(elements):
     )
     pipeline.set_state(Gst.State.PLAYING)
     sink = pipeline.get_by_name("sink")
-    # Counted, as objectdetectionoverlay does not pass on the end of the stream in GStreamer 1.24. After an error
+    # Counted, as objectdetectionoverlay does not pass on the end of the stream in GStreamer 1.24.2. After an error
     # there is no frame to wait for.
     for _ in range(2 * COUNT):
         sample = sink.emit("try-pull-sample", 60 * Gst.SECOND)
