@@ -59,7 +59,7 @@ fn tracking(criterion: &mut Criterion) {
             group.bench_function(name, |bencher| {
                 bencher.iter(|| {
                     number += 1;
-                    let frame = tracker.observe(&frames[number % PERIOD], 1, &settings);
+                    let frame = tracker.observe(&frames[number % PERIOD], 1, None, &settings);
                     let leaving = frame.saturating_sub(look_ahead);
                     tracker.place(leaving, &settings, &mut placed);
                     placed.len()

@@ -328,16 +328,77 @@ fn an_object_has_the_number_that_whoever_follows_it_has_given_it() {
         assert!(!meta::attach_tracking(buffer, id, 5, None, None), "there is no object {id}");
     }
     assert!(related(buffer, 0, RELATE_TO).is_empty());
-    let tracking = related(buffer, 1, RELATE_TO);
-    assert_eq!(tracking.len(), 1);
+    assert_eq!(tracking(buffer, 1), (1 << 40, first.nseconds(), last.nseconds()));
+}
+
+/// What an object's tracking says: number, timestamps of the first and the last detection.
+fn tracking(buffer: &gst::BufferRef, object: i32) -> (u64, u64, u64) {
     type Info = unsafe extern "C" fn(*const Mtd, *mut u64, *mut u64, *mut u64, *mut c_int) -> c_int;
-    let (mut number, mut seen, mut seen_last, mut lost) = (0, 0, 0, 1);
+    let related = related(buffer, object.try_into().expect("an id"), RELATE_TO);
+    let [tracking] = &related[..] else { panic!("{} trackings", related.len()) };
+    let (mut number, mut first, mut last, mut lost) = (0, 0, 0, 1);
     // SAFETY: as the header declares it; a part of the buffer's meta.
-    unsafe {
+    let known = unsafe {
         let info: Info = function("gst_analytics_tracking_mtd_get_info");
-        assert_ne!(info(&tracking[0], &mut number, &mut seen, &mut seen_last, &mut lost), 0);
+        info(tracking, &mut number, &mut first, &mut last, &mut lost)
+    };
+    assert_ne!(known, 0);
+    assert_eq!(lost, 0);
+    (number, first, last)
+}
+
+fn region_ids(buffer: &gst::BufferRef) -> Vec<i32> {
+    buffer.iter_meta::<VideoRegionOfInterestMeta>().map(|region| region.id()).collect()
+}
+
+fn tracker(properties: &str) -> Harness {
+    let mut harness = Harness::new_parse(&format!("retinafacetrack {properties}"));
+    harness.set_src_caps(frame(VideoFormat::Rgb, &[]).0.to_caps().expect("caps"));
+    harness
+}
+
+fn follow(harness: &mut Harness, number: u64, mut buffer: gst::Buffer) -> gst::Buffer {
+    buffer.make_mut().set_pts(gst::ClockTime::from_mseconds(40 * number));
+    harness.push_and_pull(buffer).expect("a frame")
+}
+
+#[test]
+fn followed_faces_have_a_tracking_that_says_when_they_were_detected() {
+    if !has(ANALYTICS, "followed_faces_have_a_tracking_that_says_when_they_were_detected") {
+        return;
     }
-    assert_eq!((number, seen, seen_last, lost), (1 << 40, first.nseconds(), last.nseconds(), 0));
+    let weak = |x| Face { confidence: Some(0.25), ..face(x) };
+    let nothing = || gst::Buffer::from_mut_slice(vec![0x60u8; 64 * 48 * 3]);
+    let mut harness = tracker("hold=1");
+    let found = |faces: &[Face]| frame(VideoFormat::Rgb, faces).1;
+    for (number, buffer, last) in [
+        (0, found(&[weak(8.0), face(40.0)]), 0),
+        (1, found(&[weak(8.0)]), 0),
+        (2, found(&[weak(8.0), weak(40.0)]), 80),
+        (3, nothing(), 80),
+    ] {
+        let out = follow(&mut harness, number, buffer);
+        assert_eq!((metas(&out), region_ids(&out)), (1, vec![0]), "frame {number}");
+        assert_eq!(tracking(&out, 0), (1, 0, last * 1_000_000), "frame {number}");
+    }
+    // Without a meta, an overlay would keep what it has.
+    let out = follow(&mut harness, 4, nothing());
+    assert_eq!((metas(&out), meta::faces(&out)), (1, vec![]));
+}
+
+#[test]
+fn a_second_tracker_writes_its_numbers_in_place_of_the_firsts() {
+    if !has(ANALYTICS, "a_second_tracker_writes_its_numbers_in_place_of_the_firsts") {
+        return;
+    }
+    let mut first = tracker("");
+    follow(&mut first, 0, frame(VideoFormat::Rgb, &[face(8.0)]).1);
+    let out = follow(&mut first, 1, frame(VideoFormat::Rgb, &[face(40.0)]).1);
+    // The one that is held, and has been there for longer, comes after the one that has a region.
+    assert_eq!([tracking(&out, 0), tracking(&out, 1)].map(|(number, ..)| number), [2, 1]);
+    let out = follow(&mut tracker(""), 5, out);
+    assert_eq!(tracking(&out, 0), (1, 200_000_000, 200_000_000));
+    assert_eq!(tracking(&out, 1), (2, 200_000_000, 200_000_000));
 }
 
 /// The elements draw frame after frame, and keep what they had where nothing new is known.
@@ -347,8 +408,15 @@ fn other_overlays_draw_our_boxes_and_no_ghosts() {
     if !has(ANALYTICS, test) {
         return;
     }
-    for elements in ["objectdetectionoverlay", "ioutracker ! objectdetectionoverlay"] {
-        if elements.split(" ! ").any(|name| gst::ElementFactory::find(name).is_none()) {
+    for elements in [
+        "objectdetectionoverlay",
+        "ioutracker ! objectdetectionoverlay",
+        "retinafacetrack hold=0 ! objectdetectionoverlay",
+    ] {
+        if elements.split(" ! ").any(|element| {
+            let name = element.split(' ').next().expect("a name");
+            gst::ElementFactory::find(name).is_none()
+        }) {
             eprintln!("SKIPPED: {test}: needs {elements}");
             continue;
         }

@@ -17,8 +17,10 @@
 //! frames), `age` (uint64, frames since the first), `state` (string, `detected` or `held`).
 //!
 //! Where GStreamer has analytics metas, the meta's id is that of an object detection in the buffer's
-//! analytics meta. Elsewhere it is the smallest that no region of the buffer has yet, from 0 on: in
-//! Python, regions are found by their ids alone.
+//! analytics meta. If the face is followed, the object is related to a tracking with the number `id` and
+//! the timestamps of the frames in which the face was detected first and last. Elsewhere, the meta's id
+//! is the smallest that no region of the buffer has yet, from 0 on: in Python, regions are found by
+//! their ids alone.
 
 use std::{cell::LazyCell, ffi::CStr, ops::Deref};
 
@@ -57,18 +59,28 @@ pub fn attach(buffer: &mut gst::BufferRef, face: &Face, width: u32, height: u32)
 /// Returns the id of the last.
 fn attach_to(buffer: &mut gst::BufferRef, faces: &[Face], width: u32, height: u32) -> i32 {
     let objects = analytics::attach(buffer, faces, (width, height));
+    attach_regions(buffer, faces, &objects, (width, height)).last().copied().unwrap_or_default()
+}
+
+/// Attaches a region for each face, with the id of its object, if it has one, and returns their ids.
+pub(super) fn attach_regions(
+    buffer: &mut gst::BufferRef,
+    faces: &[Face],
+    objects: &[Option<i32>],
+    frame: (u32, u32),
+) -> Vec<i32> {
     let taken: Vec<i32> = regions(buffer).map(|region| region.0.id).collect();
     let free = (0..).filter(|id| !taken.contains(id));
-    let ids = objects.into_iter().zip(free).map(|(object, free)| object.unwrap_or(free));
-    let mut numbered: Vec<_> = faces.iter().zip(ids).collect();
-    let last = numbered.last().map(|(_, id)| *id);
+    let ids: Vec<_> =
+        objects.iter().zip(free).map(|(object, free)| object.unwrap_or(free)).collect();
+    let mut numbered: Vec<_> = faces.iter().zip(&ids).collect();
     if newest_first() {
         numbered.reverse();
     }
     for (face, id) in numbered {
-        attach_region(buffer, face, id, (width, height));
+        attach_region(buffer, face, *id, frame);
     }
-    last.unwrap_or_default()
+    ids
 }
 
 /// Gives the regions of faces the ids of their objects, in the order in which they are read.
@@ -146,10 +158,8 @@ impl RawMeta<'_> {
 
     /// With what it lacks from the object that has its id, among all `objects`.
     fn face(&self, objects: &impl Deref<Target = Vec<(i32, Face)>>) -> Face {
-        let (x, y) = (self.0.x as f32, self.0.y as f32);
-        let rectangle = Rect::new(x, y, x + self.0.w as f32, y + self.0.h as f32);
         let known = Face {
-            bounds: rectangle,
+            bounds: self.rectangle(),
             landmarks: self.param(c"landmarks", fields::landmarks),
             confidence: self.param(c"detection", |params| fields::double(params, "confidence")),
             tracking: self.param(c"tracking", fields::tracking),
@@ -157,15 +167,24 @@ impl RawMeta<'_> {
         if let Some(bounds) = self.param(c"bounds", fields::bounds) {
             return Face { bounds, ..known };
         }
-        // An id that nobody has set is 0, as that of the first object.
-        let is_same = |object: &Face| object.bounds.iou(&rectangle) > 0.5;
-        let object = objects.iter().find(|(id, object)| *id == self.0.id && is_same(object));
-        object.map_or(known, |(_, object)| Face {
-            bounds: rectangle,
+        self.object(objects).map_or(known, |(_, object)| Face {
+            bounds: known.bounds,
             landmarks: known.landmarks.or(object.landmarks),
             confidence: known.confidence.or(object.confidence),
             tracking: known.tracking,
         })
+    }
+
+    fn rectangle(&self) -> Rect {
+        let (x, y) = (self.0.x as f32, self.0.y as f32);
+        Rect::new(x, y, x + self.0.w as f32, y + self.0.h as f32)
+    }
+
+    /// The one of these objects that is the same face.
+    pub(super) fn object<'a>(&self, objects: &'a [(i32, Face)]) -> Option<&'a (i32, Face)> {
+        // An id that nobody has set is 0, as that of the first object.
+        let is_same = |object: &Face| object.bounds.iou(&self.rectangle()) > 0.5;
+        objects.iter().find(|(id, object)| *id == self.0.id && is_same(object))
     }
 
     /// What `read` finds in the first param of this name.

@@ -216,8 +216,9 @@ impl State {
         let frames = frames_between(self.last, buffer.pts(), duration);
         self.last = buffer.pts().or(self.last);
         let faces = gstreamer::faces(&buffer);
+        let time = buffer.pts().map(gst::ClockTime::nseconds);
         let settings = settings.tracking(self.look_ahead);
-        let number = self.tracker.observe(&faces, frames, &settings);
+        let number = self.tracker.observe(&faces, frames, time, &settings);
         self.queue.push(Item::Frame { buffer, number });
     }
 
@@ -231,9 +232,7 @@ impl State {
         self.placed.retain(|placed| {
             placed.detection.is_some() || placed.face.bounds.intersection(&frame).area() > 0.0
         });
-        if !self.placed.is_empty() || !gstreamer::faces(&buffer).is_empty() {
-            gstreamer::set_followed(buffer.make_mut(), &self.placed, width, height);
-        }
+        gstreamer::set_followed(&mut buffer, &self.placed, width, height);
         buffer
     }
 }

@@ -44,7 +44,7 @@ impl Stream {
 
     /// A frame, and the faces of the one that leaves for it.
     fn frame(&mut self, detections: &[Face]) -> Option<Vec<Placed>> {
-        self.waiting.push(self.tracker.observe(detections, 1, &self.settings));
+        self.waiting.push(self.tracker.observe(detections, 1, None, &self.settings));
         (self.waiting.len() as u64 > self.settings.look_ahead).then(|| self.leave())
     }
 
@@ -324,7 +324,7 @@ fn ids_are_not_used_again() {
     let mut tracker = Tracker::default();
     let mut placed = Vec::new();
     for id in 1..5 {
-        let number = tracker.observe(&[face(50.0, 50.0, 0.9)], 1, &SETTINGS);
+        let number = tracker.observe(&[face(50.0, 50.0, 0.9)], 1, None, &SETTINGS);
         tracker.place(number, &SETTINGS, &mut placed);
         assert_eq!(brief(&placed), [(id, 50.0, true)]);
         tracker.reset();
@@ -337,7 +337,7 @@ fn frames_that_were_dropped_count() {
         let mut tracker = Tracker::default();
         let mut placed = Vec::new();
         for step in [1, frames] {
-            let number = tracker.observe(&[face(50.0, 50.0, 0.9)], step, &SETTINGS);
+            let number = tracker.observe(&[face(50.0, 50.0, 0.9)], step, None, &SETTINGS);
             tracker.place(number, &SETTINGS, &mut placed);
         }
         assert_eq!(brief(&placed), [(id, 50.0, true)]);

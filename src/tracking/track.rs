@@ -15,6 +15,8 @@ use crate::{
 pub struct Sighting {
     /// The frame's number.
     pub frame: u64,
+    /// The frame's time, if it has one.
+    pub time: Option<u64>,
     /// Its place among the frame's detections.
     pub detection: usize,
     pub face: Face,
@@ -30,6 +32,8 @@ pub struct Track {
     /// There from [`super::Settings::min_hits`] detections on.
     pub id: Option<u64>,
     pub hits: u32,
+    /// The time of its first sighting.
+    pub first_seen: Option<u64>,
     /// The first frame that was said to have the face.
     pub first_placed: Option<u64>,
     motion: Motion,
@@ -43,6 +47,7 @@ impl Track {
         Self {
             id: None,
             hits: 1,
+            first_seen: sighting.time,
             first_placed: None,
             motion: Motion::new(&sighting.face.bounds),
             sightings: VecDeque::from([sighting]),
@@ -90,6 +95,12 @@ impl Track {
             (None, None) => return None,
         };
         Some(Place::Held(face))
+    }
+
+    /// The time of its last sighting up to a frame; of the first where all are later.
+    pub fn last_seen(&self, frame: u64) -> Option<u64> {
+        let after = self.sightings.partition_point(|sighting| sighting.frame <= frame);
+        self.sightings.get(after.saturating_sub(1))?.time
     }
 
     /// Forgets what no frame from this one on depends on.

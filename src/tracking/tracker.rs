@@ -44,6 +44,10 @@ pub struct Placed {
     pub face: Face,
     /// Which of the frame's detections it is; none for a face that is held.
     pub detection: Option<usize>,
+    /// The times of the frames in which it was detected first, and last up to this one; both those of
+    /// its first detection where that is still to come.
+    pub first_seen: Option<u64>,
+    pub last_seen: Option<u64>,
 }
 
 /// A detection that may belong to a track.
@@ -62,6 +66,8 @@ pub struct Tracker {
     /// The numbers of the last frame, and of the last one whose faces were asked for.
     now: u64,
     placed: u64,
+    /// The time of the last frame.
+    time: Option<u64>,
     pairs: Vec<Pair>,
     /// Where the tracks are expected.
     expected: Vec<Rect>,
@@ -76,10 +82,17 @@ impl Tracker {
         self.tracks.clear();
     }
 
-    /// Takes the detections of a frame, so many frames after the one before it. Returns the frame's
-    /// number, by which [`Self::place`] gives its faces.
-    pub fn observe(&mut self, detections: &[Face], frames: u64, settings: &Settings) -> u64 {
+    /// Takes the detections of a frame, so many frames after the one before it, and its time, in whatever
+    /// unit faces are to have theirs. Returns the frame's number, by which [`Self::place`] gives its faces.
+    pub fn observe(
+        &mut self,
+        detections: &[Face],
+        frames: u64,
+        time: Option<u64>,
+        settings: &Settings,
+    ) -> u64 {
         self.now = self.now.saturating_add(frames);
+        self.time = time;
         let now = self.now;
         // Faces that are gone may still be on frames that have not been asked for.
         self.tracks.retain(|track| track.unseen(self.placed) <= settings.max_age);
@@ -103,7 +116,7 @@ impl Tracker {
         self.assign(detections, iou_threshold, GROWTH, doubt, |_, face| strong(face));
         for (detection, face) in detections.iter().enumerate() {
             if !self.taken_detections[detection] && strong(face) {
-                self.tracks.push(Track::new(Sighting { frame: now, detection, face: *face }));
+                self.tracks.push(Track::new(Sighting { frame: now, time, detection, face: *face }));
             }
         }
         for track in &mut self.tracks {
@@ -154,7 +167,7 @@ impl Tracker {
             self.taken_tracks[track] = true;
             self.taken_detections[detection] = true;
             let face = detections[detection];
-            let sighting = Sighting { frame: self.now, detection, face };
+            let sighting = Sighting { frame: self.now, time: self.time, detection, face };
             self.tracks[track].observe(sighting, doubt(&face));
         }
     }
@@ -176,7 +189,8 @@ impl Tracker {
                 };
             let age = frame - track.first_placed.unwrap_or(frame);
             let face = Face { tracking: Some(Tracking { id, age, state }), ..face };
-            placed.push(Placed { face, detection });
+            let (first_seen, last_seen) = (track.first_seen, track.last_seen(frame));
+            placed.push(Placed { face, detection, first_seen, last_seen });
         }
         hide(placed);
         for track in &mut self.tracks {

@@ -94,6 +94,7 @@ functions! {
         ) -> gboolean;
         fn analytics_relation_meta_get_od_mtd(*mut RelationMeta, c_uint, *mut Mtd) -> gboolean;
         fn analytics_relation_meta_add_tracking_mtd(*mut RelationMeta, u64, GstClockTime, *mut Mtd) -> gboolean;
+        fn analytics_tracking_mtd_get_mtd_type() -> MtdType;
         fn analytics_tracking_mtd_update_last_seen(*mut Mtd, GstClockTime) -> gboolean;
         fn analytics_relation_get_length(*mut RelationMeta) -> usize;
     }

@@ -9,19 +9,18 @@
 mod library;
 
 use std::{
+    collections::HashSet,
     ffi::{CStr, c_void},
     iter,
     marker::PhantomData,
-    ops::ControlFlow,
     ptr::{self, NonNull},
 };
 
 use glib::translate::IntoGlib;
-use gst::buffer::BufferMetaForeachAction;
 
 use self::library::{
     Analytics, CONTAIN, Functions, IS_PART_OF, InitParams, KeyPoints, Mtd, MtdType, RELATE_TO,
-    RelationMeta, TWO_DIMENSIONS, functions,
+    RelTypes, RelationMeta, TWO_DIMENSIONS, functions,
 };
 use super::fields;
 use crate::{
@@ -67,24 +66,23 @@ pub fn attach(
     objects.into_iter().map(|object| object.and_then(|id| id.try_into().ok())).collect()
 }
 
-/// Makes room for faces to be attached anew where there are objects of type `face` besides these: single objects
-/// cannot be removed, so the whole meta is, with nothing in its place. One with parts that are of no face, whose
-/// owners would miss them, is left as it is. Returns whether the meta was removed.
-pub fn remove_if_others(buffer: &mut gst::BufferRef, objects: &[i32]) -> bool {
-    let Some(relations) = Relations::of(buffer) else { return false };
-    let is_other = |object: Mtd| i32::try_from(object.id).is_ok_and(|id| !objects.contains(&id));
-    if !relations.faces().any(is_other) || !relations.has_only_faces() {
-        return false;
+/// As [`attach`], in place of all faces that there are, with their landmarks and what trackers say of
+/// them. `None`, and nothing is done, where the relation meta has parts that are none of these: parts
+/// cannot be taken away one by one.
+pub fn replace(
+    buffer: &mut gst::BufferRef,
+    faces: &[Face],
+    frame: (u32, u32),
+) -> Option<Vec<Option<i32>>> {
+    if let Some(relations) = Relations::of(buffer) {
+        if !relations.has_only_faces() {
+            return None;
+        }
+        let meta = relations.meta.as_ptr();
+        // SAFETY: the buffer is writable and the meta its own; nothing refers to it any more.
+        unsafe { gst::ffi::gst_buffer_remove_meta(buffer.as_mut_ptr(), meta.cast()) };
     }
-    let removed = relations.meta.as_ptr().cast();
-    buffer.foreach_meta_mut(|meta| {
-        ControlFlow::Continue(if ptr::eq(meta.as_ptr(), removed) {
-            BufferMetaForeachAction::Remove
-        } else {
-            BufferMetaForeachAction::Keep
-        })
-    });
-    true
+    Some(attach(buffer, faces, frame))
 }
 
 /// Adds to an object which of the stream's objects it is, by a number that is the same in all frames,
@@ -173,13 +171,18 @@ impl<'a> Relations<'a> {
         })
     }
 
-    /// The parts of one kind that a part contains.
-    fn contained(&self, whole: u32, kind: MtdType) -> impl Iterator<Item = Mtd> {
+    /// The parts of one kind to which a part has a relation.
+    fn related(&self, first: u32, relation: RelTypes, kind: MtdType) -> impl Iterator<Item = Mtd> {
         let next = self.analytics.analytics_relation_meta_get_direct_related;
         parts(move |state, part| {
             // SAFETY: as above.
-            unsafe { next(self.meta.as_ptr(), whole, CONTAIN, kind, state, part) }
+            unsafe { next(self.meta.as_ptr(), first, relation, kind, state, part) }
         })
+    }
+
+    /// The parts of one kind that a part contains.
+    fn contained(&self, whole: u32, kind: MtdType) -> impl Iterator<Item = Mtd> {
+        self.related(whole, CONTAIN, kind)
     }
 
     /// The object detections of type `face`.
@@ -191,6 +194,29 @@ impl<'a> Relations<'a> {
             // SAFETY: an object detection of this meta.
             unsafe { (self.analytics.analytics_od_mtd_get_obj_type)(object) == face }
         })
+    }
+
+    /// Whether there is nothing but faces, their landmarks, and what trackers say of them.
+    fn has_only_faces(&self) -> bool {
+        let length = self.analytics.analytics_relation_get_length;
+        let known: HashSet<u32> = self.faces().flat_map(|object| self.parts_of(object)).collect();
+        // SAFETY: the meta is the buffer's. Ids are counted from 0.
+        known.len() == unsafe { length(self.meta.as_ptr()) }
+    }
+
+    /// The ids of a face's object and of what [`Self::has_only_faces`] takes for a part of it.
+    fn parts_of(&self, object: Mtd) -> Vec<u32> {
+        // SAFETY: it only returns a number.
+        let tracking = unsafe { (self.analytics.analytics_tracking_mtd_get_mtd_type)() };
+        let mut parts = vec![object];
+        parts.extend(self.related(object.id, RELATE_TO, tracking));
+        if let (Some(functions), Some(landmarks)) = (self.key_points, self.landmarks(object)) {
+            parts.extend(landmarks);
+            let groups = self.contained(object.id, functions.group_kind());
+            let is_landmark = |point: Mtd| landmarks.iter().any(|landmark| landmark.id == point.id);
+            parts.extend(groups.filter(|group| functions.members(*group).all(is_landmark)));
+        }
+        parts.into_iter().map(|part| part.id).collect()
     }
 
     fn face(&self, object: Mtd) -> Option<Face> {
@@ -226,18 +252,6 @@ impl<'a> Relations<'a> {
         let grouped = groups.map(|group| functions.members(group).collect::<Vec<_>>());
         let single = iter::once_with(|| self.contained(object.id, functions.kind()).collect());
         grouped.chain(single).find_map(|points| points.try_into().ok())
-    }
-
-    /// Whether every part is a face or one of its landmarks.
-    fn has_only_faces(&self) -> bool {
-        let points = |object: Mtd| {
-            let functions = self.key_points?;
-            let groups = self.contained(object.id, functions.group_kind());
-            Some(groups.map(|group| 1 + functions.members(group).count()).sum::<usize>())
-        };
-        let parts: usize = self.faces().map(|face| 1 + points(face).unwrap_or_default()).sum();
-        // SAFETY: the meta is the buffer's.
-        parts == unsafe { (self.analytics.analytics_relation_get_length)(self.meta.as_ptr()) }
     }
 
     fn has_object(&self, id: u32) -> bool {
@@ -309,7 +323,7 @@ impl<'a> Relations<'a> {
         self.relate(object, RELATE_TO, tracking.id)
     }
 
-    fn relate(&self, first: u32, relation: library::RelTypes, second: u32) -> Option<()> {
+    fn relate(&self, first: u32, relation: RelTypes, second: u32) -> Option<()> {
         let set = self.analytics.analytics_relation_meta_set_relation;
         // SAFETY: the meta is the buffer's, which is writable, and has both parts.
         (unsafe { set(self.meta.as_ptr(), relation, first, second) } != 0).then_some(())
