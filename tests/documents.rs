@@ -146,7 +146,9 @@ fn commands_in_documents_run() {
         assert!(run, "no document has a command with {part} any more");
     }
     // What they write.
-    for file in ["faces.mp4", "faces.png", "00000.png"] {
+    for file in
+        ["faces.mp4", "faces.png", "00000.png", "face-00000.png", "person-000.png", "hidden.mp4"]
+    {
         let size = fs::metadata(folder.path().join(file)).map(|file| file.len());
         assert!(size.is_ok_and(|size| size > 100), "{file}");
     }
