@@ -373,16 +373,15 @@ fn followed_faces_have_a_tracking_that_says_when_they_were_detected() {
     let found = |faces: &[Face]| frame(VideoFormat::Rgb, faces).1;
     for (number, buffer, last) in [
         (0, found(&[weak(8.0), face(40.0)]), 0),
-        (1, found(&[weak(8.0)]), 0),
-        (2, found(&[weak(8.0), weak(40.0)]), 80),
-        (3, nothing(), 80),
+        (1, found(&[weak(8.0), weak(40.0)]), 40),
+        (2, nothing(), 40),
     ] {
         let out = follow(&mut harness, number, buffer);
         assert_eq!((metas(&out), region_ids(&out)), (1, vec![0]), "frame {number}");
         assert_eq!(tracking(&out, 0), (1, 0, last * 1_000_000), "frame {number}");
     }
     // Without a meta, an overlay would keep what it has.
-    let out = follow(&mut harness, 4, nothing());
+    let out = follow(&mut harness, 3, found(&[weak(8.0)]));
     assert_eq!((metas(&out), meta::faces(&out)), (1, vec![]));
 }
 
