@@ -86,19 +86,22 @@ impl BadFrames {
 }
 
 impl BadFrame {
-    /// Says it on the bus; fails where the stream is to end.
-    pub fn post(self, element: &impl IsA<gst::Element>) -> Result<(), gst::FlowError> {
-        match self {
-            Self::Again => Ok(()),
-            Self::Warning(text) => {
-                gst::element_warning!(element, gst::StreamError::Format, ("{text}"));
-                Ok(())
-            }
-            Self::Error(text) => {
-                gst::element_error!(element, gst::StreamError::Format, ("{text}"));
-                Err(gst::FlowError::Error)
-            }
-        }
+    /// Says it on the bus, as an error or a warning of this code and with these details for developers;
+    /// fails where the stream is to end.
+    pub fn post(
+        self,
+        element: &impl IsA<gst::Element>,
+        code: gst::StreamError,
+        details: Option<&str>,
+    ) -> Result<(), gst::FlowError> {
+        let (kind, text, outcome) = match self {
+            Self::Again => return Ok(()),
+            Self::Warning(text) => (gst::ElementMessageType::Warning, text, Ok(())),
+            Self::Error(text) => (gst::ElementMessageType::Error, text, Err(gst::FlowError::Error)),
+        };
+        let (file, line) = (file!(), line!());
+        element.message_full(kind, code, Some(&text), details, file, "post", line);
+        outcome
     }
 }
 

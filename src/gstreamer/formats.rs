@@ -93,6 +93,16 @@ pub fn video_caps() -> gst::Caps {
         .build()
 }
 
+/// A sink and a source pad that are always there, with these caps.
+pub fn pad_templates(sink: &gst::Caps, src: &gst::Caps) -> Vec<gst::PadTemplate> {
+    [("sink", gst::PadDirection::Sink, sink), ("src", gst::PadDirection::Src, src)]
+        .into_iter()
+        .filter_map(|(name, direction, caps)| {
+            gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
+        })
+        .collect()
+}
+
 fn known() -> impl Iterator<Item = VideoFormat> {
     let formats = FORMATS.iter().map(|name| VideoFormat::from_string(name));
     formats.filter(|format| *format != VideoFormat::Unknown)

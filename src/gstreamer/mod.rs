@@ -24,7 +24,7 @@ pub use bad_frames::{BadFrame, BadFrames};
 pub use color::samples;
 pub use crop::{Source, attach_crop, source};
 pub use followed::set_followed;
-pub use formats::video_caps;
+pub use formats::{pad_templates, video_caps};
 pub use frame::{
     MapError, UnsupportedVideo, luma_weights, parse_caps, visible_size, with_frame, with_frame_mut,
 };

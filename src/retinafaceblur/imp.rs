@@ -122,12 +122,7 @@ impl ElementImpl for RetinaFaceBlur {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static PAD_TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let caps = gstreamer::video_caps();
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, direction)| {
-                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-                })
-                .collect()
+            gstreamer::pad_templates(&caps, &caps)
         });
         &PAD_TEMPLATES
     }
@@ -211,7 +206,7 @@ impl BaseTransformImpl for RetinaFaceBlur {
             }
             Err(err) => {
                 let said = lock(&self.bad_frames).bad(&err, Instant::now());
-                said.post(&*self.obj())?;
+                said.post(&*self.obj(), gst::StreamError::Format, None)?;
                 Ok(gst_base::BASE_TRANSFORM_FLOW_DROPPED)
             }
         }

@@ -313,7 +313,7 @@ impl RetinaFaceCrop {
         match err {
             CropError::Map(err) => {
                 let said = lock(&self.bad_frames).bad(&err, Instant::now());
-                said.post(&*self.obj())
+                said.post(&*self.obj(), gst::StreamError::Format, None)
             }
             CropError::NoTracks => {
                 gst::element_imp_error!(self, gst::StreamError::Failed, ("{err}"));
@@ -378,12 +378,7 @@ impl ElementImpl for RetinaFaceCrop {
                 .width_range(size.clone())
                 .height_range(size)
                 .build();
-            let template = |name, direction, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps).ok()
-            };
-            let sink = template("sink", gst::PadDirection::Sink, &gstreamer::video_caps());
-            let src = template("src", gst::PadDirection::Src, &pictures);
-            sink.into_iter().chain(src).collect()
+            gstreamer::pad_templates(&gstreamer::video_caps(), &pictures)
         });
         &PAD_TEMPLATES
     }

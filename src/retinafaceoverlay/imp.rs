@@ -11,7 +11,7 @@ use gst_base::{prelude::*, subclass::prelude::*};
 use super::{canvas::Canvas, drawing::Drawing, settings::Settings};
 use crate::{
     frame::Layout,
-    gstreamer::{self, BadFrame, BadFrames},
+    gstreamer::{self, BadFrames},
 };
 
 static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
@@ -142,12 +142,7 @@ impl ElementImpl for RetinaFaceOverlay {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static PAD_TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let caps = gstreamer::video_caps();
-            [("sink", gst::PadDirection::Sink), ("src", gst::PadDirection::Src)]
-                .into_iter()
-                .filter_map(|(name, direction)| {
-                    gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-                })
-                .collect()
+            gstreamer::pad_templates(&caps, &caps)
         });
         &PAD_TEMPLATES
     }
@@ -230,25 +225,14 @@ impl BaseTransformImpl for RetinaFaceOverlay {
                 drawing.draw(&mut canvas, face, &settings);
             }
         });
-        let said = match drawn {
-            Ok(()) => {
-                lock(&self.bad_frames).good();
-                return Ok(gst::FlowSuccess::Ok);
-            }
-            Err(err) => lock(&self.bad_frames).bad(&err, Instant::now()),
-        };
-        match said {
-            BadFrame::Again => Ok(gst::FlowSuccess::Ok),
-            BadFrame::Warning(text) => {
+        match drawn {
+            Ok(()) => lock(&self.bad_frames).good(),
+            Err(err) => {
+                let said = lock(&self.bad_frames).bad(&err, Instant::now());
                 let caps = format!("{info:?}");
-                gst::element_imp_warning!(self, gst::StreamError::Format, ("{text}"), ["{caps}"]);
-                Ok(gst::FlowSuccess::Ok)
-            }
-            BadFrame::Error(text) => {
-                let caps = format!("{info:?}");
-                gst::element_imp_error!(self, gst::StreamError::Format, ("{text}"), ["{caps}"]);
-                Err(gst::FlowError::Error)
+                said.post(&*self.obj(), gst::StreamError::Format, Some(&caps))?;
             }
         }
+        Ok(gst::FlowSuccess::Ok)
     }
 }

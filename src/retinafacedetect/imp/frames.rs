@@ -10,7 +10,7 @@ use gst_base::prelude::*;
 use super::{CAT, RetinaFaceDetect, Stream, lock, orientation};
 use crate::{
     inference::LoadError,
-    meta::{self, BadFrame, Detections, MapError, OrientationTags},
+    meta::{self, Detections, MapError, OrientationTags},
     ordered_pool::OrderedPool,
     retinafacedetect::{
         settings::Messages,
@@ -162,17 +162,7 @@ impl RetinaFaceDetect {
     pub(super) fn report_bad_frame(&self, err: &MapError) -> Result<(), gst::FlowError> {
         let said = lock(&self.output).bad_frames.bad(err, Instant::now());
         gst::debug!(CAT, imp = self, "No faces are looked for in a frame: {err}");
-        match said {
-            BadFrame::Again => Ok(()),
-            BadFrame::Warning(text) => {
-                gst::element_imp_warning!(self, gst::StreamError::WrongType, ("{text}"));
-                Ok(())
-            }
-            BadFrame::Error(text) => {
-                gst::element_imp_error!(self, gst::StreamError::WrongType, ("{text}"));
-                Err(gst::FlowError::Error)
-            }
-        }
+        said.post(&*self.obj(), gst::StreamError::WrongType, None)
     }
 
     /// What frames in flight add to the latency of a live pipeline: with the time of that many frames

@@ -507,12 +507,7 @@ impl ElementImpl for RetinaFaceDetect {
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static PAD_TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
             let caps = meta::video_caps();
-            let template = |name, direction| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, &caps).ok()
-            };
-            let sink = template("sink", gst::PadDirection::Sink);
-            let src = template("src", gst::PadDirection::Src);
-            sink.into_iter().chain(src).collect()
+            meta::pad_templates(&caps, &caps)
         });
         &PAD_TEMPLATES
     }
