@@ -7,7 +7,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use ort::{logging::LogLevel, memory::Allocator, value::Tensor};
+use ort::{environment::Environment, logging::LogLevel, memory::Allocator, value::Tensor};
 
 use super::{
     cache,
@@ -15,7 +15,7 @@ use super::{
     engine::SessionEngine,
     error::{LoadError, MemoryNeed, SpecialisedError},
     event::{Event, EventHandler},
-    library::Log,
+    library::{self, LibraryError, Log},
     memory,
     network::{Loaded, Network, OrtSession},
     providers::{AsExported, Capabilities},
@@ -53,6 +53,11 @@ impl Loader {
 
     pub(super) fn log(&self, level: LogLevel, message: &str) {
         self.emit(Event::Log(level, message));
+    }
+
+    /// Loads ONNX Runtime itself if this process has not.
+    pub(super) fn environment(&self) -> Result<&'static Environment, LibraryError> {
+        library::environment(self.log)
     }
 
     /// An engine, which has run once. Without CUDA graphs, where they are asked for and do not work.

@@ -141,8 +141,8 @@ mod tests {
         assert_eq!(resolve(Provider::OpenVino, Some(Precision::Fp16)), None);
         #[cfg(feature = "nvidia")]
         {
-            assert_eq!(resolve(Provider::Cuda, None), Some(Precision::Tf32));
-            assert_eq!(resolve(Provider::Cuda, Some(Precision::Fp32)), Some(Precision::Fp32));
+            assert_eq!(resolve(Provider::Cuda, None), Some(Precision::Fp32));
+            assert_eq!(resolve(Provider::Cuda, Some(Precision::Tf32)), Some(Precision::Tf32));
             assert_eq!(resolve(Provider::Cuda, Some(Precision::Fp16)), None);
             assert_eq!(resolve(Provider::TensorRt, None), Some(Precision::Fp16));
             assert_eq!(resolve(Provider::TensorRt, Some(Precision::Bf16)), Some(Precision::Bf16));

@@ -101,6 +101,10 @@ impl Loader {
         spec: &InputSpec,
     ) -> Result<(SessionEngine, Config), LoadError> {
         provider.find()?;
+        if provider.capabilities().needs_onnxruntime {
+            // Its version has a say in the precision.
+            self.environment()?;
+        }
         let mut config = request.resolve(provider)?;
         if !provider.capabilities().needs_onnxruntime && !library::is_loaded() {
             // At the same time, for the first frame not to wait for both.

@@ -166,10 +166,7 @@ pub enum ExecutionProvider {
 #[enum_type(name = "GstRetinaFacePrecision")]
 #[non_exhaustive]
 pub enum Precision {
-    #[enum_value(
-        name = "Fastest precision of the provider that keeps boxes unchanged",
-        nick = "auto"
-    )]
+    #[enum_value(name = "fp16 on TensorRT, fp32 elsewhere", nick = "auto")]
     Auto,
     #[enum_value(name = "32 bit floating point", nick = "fp32")]
     Fp32,
@@ -177,6 +174,8 @@ pub enum Precision {
     Fp16,
     #[enum_value(name = "16 bit brain floating point (OpenVINO, TensorRT)", nick = "bf16")]
     Bf16,
+    #[enum_value(name = "32 bit floating point, multiplied with 10 bits (CUDA)", nick = "tf32")]
+    Tf32,
 }
 
 impl ModelFamily {
@@ -253,6 +252,7 @@ impl Precision {
             Self::Fp32 => Some(inference::Precision::Fp32),
             Self::Fp16 => Some(inference::Precision::Fp16),
             Self::Bf16 => Some(inference::Precision::Bf16),
+            Self::Tf32 => Some(inference::Precision::Tf32),
         }
     }
 }

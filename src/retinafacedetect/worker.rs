@@ -178,7 +178,8 @@ struct Glance {
     look: Look,
 }
 
-/// Engines for one input: for one frame, for two, four and so on.
+/// Engines for one input: for one frame, and for a whole batch. On a GPU each takes seconds to load, with
+/// TensorRT minutes to build.
 struct BatchEngines {
     input: InputKey,
     engines: Vec<SessionEngine>,
@@ -192,7 +193,7 @@ impl BatchEngines {
         let loader = &network.loader;
         while !self.complete {
             let last = self.engines.last();
-            let batch = last.map_or(1, |last| config.batch.min(2 * last.batch()));
+            let batch = if last.is_some() { config.batch } else { 1 };
             if last.is_some_and(|last| last.batch() == config.batch || !last.is_specialised()) {
                 self.complete = true;
                 continue;
@@ -200,8 +201,8 @@ impl BatchEngines {
             match loader.engine(&self.input.spec(network, batch), config) {
                 Ok(engine) => self.engines.push(engine),
                 Err(err) if batch > 1 => {
-                    let fewer = format!("Batches stay at {} frames: {err}", batch / 2);
-                    loader.emit(Event::Log(LogLevel::Warning, &fewer));
+                    let alone = format!("Frames are not batched: {err}");
+                    loader.emit(Event::Log(LogLevel::Warning, &alone));
                     self.complete = true;
                 }
                 Err(LoadError::Provider(err)) => {
@@ -320,7 +321,9 @@ impl Worker {
         self.load(input, None).map_err(|err| (job, err))?;
         let Self { engines, detector, .. } = self;
         let Some(BatchEngines { engines, .. }) = engines.last_mut() else { return Ok(()) };
-        let most = engines.last().map_or(1, Engine::batch);
+        let whole = engines.last().map_or(1, Engine::batch);
+        // A batch takes as long as if it were full: too long where most of it would be empty.
+        let most = if 4 * glances.len() <= whole { 1 } else { whole };
         for batch in glances.chunks(most) {
             if let Some(engine) = engines.iter_mut().find(|engine| engine.batch() >= batch.len()) {
                 detect_batch(jobs, batch, engine, detector).map_err(|err| (batch[0].job, err))?;

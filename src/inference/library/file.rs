@@ -23,6 +23,8 @@ pub struct Library {
     /// Where its other libraries are, unless the system's loader finds them.
     pub folder: Option<PathBuf>,
     pub binding: Binding,
+    /// 32 of 1.32.0.
+    pub minor_version: Option<u32>,
 }
 
 /// What the system's loader says. libloading's own message is only that something failed.
@@ -51,8 +53,8 @@ pub fn load(path: &Path) -> Result<Library, String> {
     // SAFETY: these say what there is and change nothing; the version is a constant text.
     let (version, api) =
         unsafe { (CStr::from_ptr((base.GetVersionString)()), (base.GetApi)(ORT_API_VERSION)) };
+    let version = version.to_string_lossy();
     if api.is_null() {
-        let version = version.to_string_lossy();
         return Err(format!(
             "{shown} is ONNX Runtime {version}, and 1.{ORT_API_VERSION} or newer is needed"
         ));
@@ -62,10 +64,13 @@ pub fn load(path: &Path) -> Result<Library, String> {
     }
     // It has threads and is not made to be unloaded.
     mem::forget(handle);
-    if path.components().count() == 1 {
-        return Ok(Library { path: place.unwrap_or_else(|| path.into()), folder: None, binding });
-    }
-    let path = path::absolute(path).map_err(|err| format!("{shown}: {err}"))?;
-    let folder = path.parent().map(Path::to_owned);
-    Ok(Library { path, folder, binding })
+    let minor_version = version.split('.').nth(1).and_then(|minor| minor.parse().ok());
+    let (path, folder) = if path.components().count() == 1 {
+        (place.unwrap_or_else(|| path.into()), None)
+    } else {
+        let path = path::absolute(path).map_err(|err| format!("{shown}: {err}"))?;
+        let folder = path.parent().map(Path::to_owned);
+        (path, folder)
+    };
+    Ok(Library { path, folder, binding, minor_version })
 }

@@ -67,6 +67,12 @@ pub fn is_loaded() -> bool {
     ENVIRONMENT.get().is_some()
 }
 
+/// 32 if the library is 1.32.0; `None` before it is loaded.
+#[cfg(feature = "nvidia")]
+pub(super) fn minor_version() -> Option<u32> {
+    LIBRARY.get()?.minor_version
+}
+
 /// Where the library was loaded from, or is going to be, unless the system's loader finds it.
 pub(super) fn folder() -> Option<PathBuf> {
     match LIBRARY.get() {

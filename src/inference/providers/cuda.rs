@@ -2,12 +2,13 @@
 
 //! CUDA, on NVIDIA GPUs.
 
-use ort::ep::{self, ExecutionProvider as _};
+use ort::ep::{self, ExecutionProvider as _, cuda::ConvAlgorithmSearch};
 
 use super::execution_provider::{AsExported, Capabilities, ExecutionProvider};
 use crate::inference::{
     config::Precision,
     error::LoadError,
+    library,
     network::{Loaded, Network},
     nvidia::{self, Gpu},
     provider::Provider,
@@ -69,11 +70,11 @@ impl ExecutionProvider for Cuda {
     }
 
     fn precisions(&self) -> &'static [Precision] {
-        &[Precision::Tf32, Precision::Fp32]
+        if has_tf32_option() { &[Precision::Fp32, Precision::Tf32] } else { &[Precision::Tf32] }
     }
 
     fn default_precision(&self) -> Precision {
-        Precision::Tf32
+        if has_tf32_option() { Precision::Fp32 } else { Precision::Tf32 }
     }
 
     fn tolerance(&self, precision: Precision) -> f32 {
@@ -94,6 +95,11 @@ impl ExecutionProvider for Cuda {
     }
 }
 
+/// Whether ONNX Runtime can do without TF32, as far as is known.
+fn has_tf32_option() -> bool {
+    library::minor_version().is_none_or(|minor| minor >= 18)
+}
+
 /// Options for a session on this GPU.
 pub(super) fn options(network: &Network, gpu: &Gpu) -> ep::CUDA {
     let (width, height) = network.spec.size;
@@ -101,10 +107,13 @@ pub(super) fn options(network: &Network, gpu: &Gpu) -> ep::CUDA {
     let cuda = ep::CUDA::default()
         .with_device_id(network.config.device as i32)
         .with_arena_extend_strategy(ep::ArenaExtendStrategy::SameAsRequested)
-        .with_memory_limit(MEMORY + MEMORY_A_PIXEL * pixels);
-    // Options are set only where needed, as older versions do not have all of them.
+        .with_memory_limit(MEMORY + MEMORY_A_PIXEL * pixels)
+        // ONNX Runtime's own choice tries every algorithm for each convolution at the first run, which
+        // takes two to seven times as long and finds none that is faster.
+        .with_conv_algorithm_search(ConvAlgorithmSearch::Heuristic);
     let cuda = match network.config.precision {
         Precision::Fp32 => cuda.with_tf32(false),
+        // Not every version has the option.
         _ => cuda,
     };
     // SAFETY: the stream is the GPU's, which is dropped after the session: see `Loaded`.
