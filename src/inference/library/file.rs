@@ -24,6 +24,7 @@ pub struct Library {
     pub folder: Option<PathBuf>,
     pub binding: Binding,
     /// 32 of 1.32.0.
+    #[cfg_attr(not(feature = "nvidia"), expect(dead_code))]
     pub minor_version: Option<u32>,
 }
 
