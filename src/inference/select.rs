@@ -101,7 +101,7 @@ impl Loader {
         spec: &InputSpec,
     ) -> Result<(SessionEngine, Config), LoadError> {
         provider.find()?;
-        if provider.capabilities().needs_onnxruntime {
+        if provider.capabilities().needs_onnxruntime && provider.has_device() {
             // Its version has a say in the precision.
             self.environment()?;
         }
