@@ -27,10 +27,11 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("retinaface-faces --json", "tests/publish.rs"),
     ("python3 -m http.server", "scripts/test-browser"),
     ("hlssink2", "scripts/test-browser"),
+    ("python3 examples/webrtc.py", "scripts/test-browser"),
 ];
 
 /// Elements that commands have which "have not been run", as the text beside them says.
-const NOT_RUN: [&str; 2] = ["nvv4l2decoder", "webrtcsink"];
+const NOT_RUN: [&str; 1] = ["nvv4l2decoder"];
 
 /// What stands for something that a test does not have, and what is there instead.
 const INSTEAD: [(&str, &str); 6] = [
