@@ -61,9 +61,9 @@ fn from_structure(structure: &gst::StructureRef) -> Option<Source> {
         size: (structure.get("width").ok()?, structure.get("height").ok()?),
         bounds: fields::bounds(structure)?,
         quality: Quality {
-            sharpness: fields::double(structure, "sharpness")?,
-            frontality: fields::double(structure, "frontality"),
-            size: fields::double(structure, "size")?,
+            sharpness: fields::number(structure, "sharpness")?,
+            frontality: fields::number(structure, "frontality"),
+            size: fields::number(structure, "size")?,
         },
     })
 }

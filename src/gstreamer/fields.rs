@@ -25,13 +25,13 @@ pub fn set_bounds(structure: &mut gst::StructureRef, bounds: &Rect) {
     structure.set("y_max", f64::from(bounds.y_max));
 }
 
-/// What [`set_bounds`] has set; `None` where a field is missing or no double.
+/// What [`set_bounds`] has set; `None` where [`number`] finds one of the fields missing.
 pub fn bounds(structure: &gst::StructureRef) -> Option<Rect> {
     Some(Rect {
-        x_min: double(structure, "x_min")?,
-        y_min: double(structure, "y_min")?,
-        x_max: double(structure, "x_max")?,
-        y_max: double(structure, "y_max")?,
+        x_min: number(structure, "x_min")?,
+        y_min: number(structure, "y_min")?,
+        x_max: number(structure, "x_max")?,
+        y_max: number(structure, "y_max")?,
     })
 }
 
@@ -43,13 +43,13 @@ pub fn set_landmarks(structure: &mut gst::StructureRef, landmarks: &Landmarks) {
     }
 }
 
-/// What [`set_landmarks`] has set; `None` where a field is missing or no double.
+/// What [`set_landmarks`] has set; `None` where [`number`] finds one of the fields missing.
 pub fn landmarks(structure: &gst::StructureRef) -> Option<Landmarks> {
     let mut landmarks = Landmarks::default();
     for (name, point) in Landmarks::NAMES.iter().zip(&mut landmarks.0) {
         *point = Point {
-            x: double(structure, &format!("{name}_x"))?,
-            y: double(structure, &format!("{name}_y"))?,
+            x: number(structure, &format!("{name}_x"))?,
+            y: number(structure, &format!("{name}_y"))?,
         };
     }
     Some(landmarks)
@@ -74,12 +74,18 @@ pub fn tracking(structure: &gst::StructureRef) -> Option<Tracking> {
     })
 }
 
-pub fn double(structure: &gst::StructureRef, field: &str) -> Option<f32> {
-    structure.get::<f64>(field).ok().map(|value| value as f32)
+/// A double, or a float as other elements may write it; `None` where it is missing, has another type or
+/// is not finite.
+pub fn number(structure: &gst::StructureRef, field: &str) -> Option<f32> {
+    let value = structure.get::<f64>(field).map(|value| value as f32);
+    let value = value.or_else(|_| structure.get::<f32>(field)).ok()?;
+    value.is_finite().then_some(value)
 }
 
 #[cfg(test)]
 mod tests {
+    use glib::prelude::*;
+
     use super::*;
 
     /// In a frame of 100×80 pixels.
@@ -123,6 +129,24 @@ mod tests {
         assert_eq!(bounds(&structure), Some(rect));
         structure.set("y_max", 40i32);
         assert_eq!(bounds(&structure), None);
+    }
+
+    #[test]
+    fn numbers_are_doubles_or_floats_and_finite() {
+        gst::init().unwrap();
+        let mut structure = gst::Structure::new_empty("detection");
+        assert_eq!(number(&structure, "confidence"), None);
+        for (value, expected) in [
+            (0.5f64.to_send_value(), Some(0.5)),
+            (0.5f32.to_send_value(), Some(0.5)),
+            (1i32.to_send_value(), None),
+            (f64::NAN.to_send_value(), None),
+            (f32::INFINITY.to_send_value(), None),
+            (f64::MAX.to_send_value(), None),
+        ] {
+            structure.set_value("confidence", value.clone());
+            assert_eq!(number(&structure, "confidence"), expected, "{value:?}");
+        }
     }
 
     #[test]

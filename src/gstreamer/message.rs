@@ -106,7 +106,7 @@ fn parse_face(value: &glib::SendValue) -> Result<Face, InvalidMessage> {
         bounds: fields::bounds(&structure)
             .ok_or_else(|| InvalidMessage("a face has no bounds".to_owned()))?,
         landmarks: fields::landmarks(&structure),
-        confidence: fields::double(&structure, "confidence"),
+        confidence: fields::number(&structure, "confidence"),
         tracking: None,
     })
 }

@@ -161,7 +161,7 @@ impl RawMeta<'_> {
         let known = Face {
             bounds: self.rectangle(),
             landmarks: self.param(c"landmarks", fields::landmarks),
-            confidence: self.param(c"detection", |params| fields::double(params, "confidence")),
+            confidence: self.param(c"detection", |params| fields::number(params, "confidence")),
             tracking: self.param(c"tracking", fields::tracking),
         };
         if let Some(bounds) = self.param(c"bounds", fields::bounds) {

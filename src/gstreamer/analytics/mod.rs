@@ -230,7 +230,7 @@ impl<'a> Relations<'a> {
         (located != 0).then(|| Face {
             bounds: Rect::new(left, top, left + width as f32, top + height as f32),
             landmarks: self.five_points(object),
-            confidence: Some(confidence),
+            confidence: Some(confidence).filter(|confidence| confidence.is_finite()),
             tracking: None,
         })
     }
