@@ -6,9 +6,6 @@ use std::collections::VecDeque;
 
 use crate::face::{Face, Landmarks};
 
-/// Frames of both branches no further apart than this are the same: what rounding of frame rates may
-/// do.
-const TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(1);
 /// So many that no frame of the main branch has asked for are no queue, but a main branch that stands
 /// still.
 const MOST: usize = 1000;
@@ -48,19 +45,30 @@ impl Analysis {
     }
 
     pub fn push(&mut self, analysed: Analysed) {
+        if self.ahead.back().is_some_and(|last| analysed.time < last.time) {
+            // Time has begun anew: what was ahead would never be reached.
+            self.clear();
+        }
         if self.ahead.len() == MOST {
             self.latest = self.ahead.pop_front();
         }
         self.ahead.push_back(analysed);
     }
 
-    /// About the frame with this running time; those before are not asked for again.
-    pub fn find(&mut self, time: gst::ClockTime) -> Answer<'_> {
-        while self.ahead.front().is_some_and(|front| front.time.saturating_add(TOLERANCE) < time) {
+    /// About the frame with this running time; those before are not asked for again. A frame of the
+    /// analysis branch no further away than `tolerance` is the same, the nearest if there are several.
+    pub fn find(&mut self, time: gst::ClockTime, tolerance: gst::ClockTime) -> Answer<'_> {
+        let distance = |analysed: &Analysed| analysed.time.max(time) - analysed.time.min(time);
+        while let Some(front) = self.ahead.front() {
+            let is_over = front.time.saturating_add(tolerance) < time;
+            let is_nearer = |next| distance(next) <= distance(front);
+            if !is_over && !self.ahead.get(1).is_some_and(is_nearer) {
+                break;
+            }
             self.latest = self.ahead.pop_front();
         }
         match self.ahead.front() {
-            Some(front) if front.time <= time.saturating_add(TOLERANCE) => Answer::This(front),
+            Some(front) if front.time <= time.saturating_add(tolerance) => Answer::This(front),
             Some(_) => Answer::LeftOut,
             None => Answer::NotYet,
         }
@@ -105,23 +113,43 @@ mod tests {
         Analysed { time: at(ms), size: (10, 10), faces: Vec::new() }
     }
 
+    fn with_frames(times: &[u64]) -> Analysis {
+        let mut analysis = Analysis::default();
+        times.iter().for_each(|ms| analysis.push(analysed(*ms)));
+        analysis
+    }
+
     #[test]
     fn frames_are_found_by_their_time() {
-        let mut analysis = Analysis::default();
-        assert_eq!(analysis.find(at(0)), Answer::NotYet);
-        for ms in [0, 40, 120] {
-            analysis.push(analysed(ms));
-        }
-        assert_eq!(analysis.find(at(0)), Answer::This(&analysed(0)));
-        assert_eq!(analysis.find(at(41)), Answer::This(&analysed(40)));
-        assert_eq!(analysis.find(at(80)), Answer::LeftOut);
+        assert_eq!(Analysis::default().find(at(0), at(1)), Answer::NotYet);
+        let mut analysis = with_frames(&[0, 40, 120]);
+        assert_eq!(analysis.find(at(0), at(1)), Answer::This(&analysed(0)));
+        assert_eq!(analysis.find(at(41), at(1)), Answer::This(&analysed(40)));
+        assert_eq!(analysis.find(at(80), at(1)), Answer::LeftOut);
         assert_eq!(analysis.latest(at(80), at(40)), Some(&analysed(40)));
         assert_eq!(analysis.latest(at(81), at(40)), None);
-        assert_eq!(analysis.find(at(119)), Answer::This(&analysed(120)));
-        assert_eq!(analysis.find(at(160)), Answer::NotYet);
+        assert_eq!(analysis.find(at(119), at(1)), Answer::This(&analysed(120)));
+        assert_eq!(analysis.find(at(160), at(1)), Answer::NotYet);
         assert_eq!(analysis.latest(at(160), at(1000)), Some(&analysed(120)));
         analysis.clear();
         assert_eq!(analysis.latest(at(160), at(1000)), None);
+    }
+
+    #[test]
+    fn the_nearest_frame_is_taken() {
+        let mut analysis = with_frames(&[0, 10, 20, 100]);
+        assert_eq!(analysis.find(at(14), at(20)), Answer::This(&analysed(10)));
+        assert_eq!(analysis.find(at(54), at(20)), Answer::LeftOut);
+        assert_eq!(analysis.find(at(94), at(20)), Answer::This(&analysed(100)));
+        assert_eq!(analysis.find(at(121), at(20)), Answer::NotYet);
+    }
+
+    #[test]
+    fn time_may_begin_anew() {
+        let mut analysis = with_frames(&[1000, 1040]);
+        assert_eq!(analysis.find(at(1040), at(1)), Answer::This(&analysed(1040)));
+        analysis.push(analysed(0));
+        assert_eq!(analysis.find(at(0), at(1)), Answer::This(&analysed(0)));
     }
 
     #[test]

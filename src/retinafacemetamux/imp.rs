@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
 use std::{
+    collections::HashSet,
     sync::{Condvar, LazyLock, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -21,6 +22,15 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 /// The longest wait where `max-wait` says nothing.
 const LIVE_WAIT: gst::ClockTime = gst::ClockTime::from_mseconds(100);
 const WAIT: gst::ClockTime = gst::ClockTime::from_seconds(10);
+/// Frames of both branches no further apart than this are the same: what rounding of frame rates may
+/// do.
+const LEAST_TOLERANCE: gst::ClockTime = gst::ClockTime::from_mseconds(1);
+/// Frames of the main branch are no further apart than this, unless its caps say so.
+const USUAL_DISTANCE: gst::ClockTime = gst::ClockTime::from_mseconds(40);
+/// So many frames of the analysis branch in a row that come too late are no accident.
+const MOST_LATE: u32 = 10;
+/// Aspect ratios that differ by more than this are not the same one, rounded to pixels.
+const SAME_ASPECT: f64 = 0.05;
 
 #[derive(Clone, Copy, Debug)]
 struct Settings {
@@ -70,6 +80,28 @@ impl Stream {
     }
 }
 
+/// What users have to be told, once, as frames lack faces or have them in wrong places.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+enum Complaint {
+    #[error(
+        "The analysis branch has brought nothing for longer than max-wait, and frames go on without faces \
+         until it does. Its queue has to lose old frames rather than new ones (leaky=downstream), and the \
+         queue of the main branch has to hold as many frames as the analysis branch does"
+    )]
+    Silent,
+    #[error(
+        "The analysis branch takes longer than max-wait: when it has had a frame, that of the main branch \
+         has gone on, without faces. Set max-wait to more, have smaller frames analysed, or set hold"
+    )]
+    Late,
+    #[error(
+        "The pictures of the analysis branch have another aspect ratio than those of the main branch. If \
+         they have borders, as videoscale makes them with add-borders=true, or if something is cut off, \
+         faces are put in wrong places"
+    )]
+    Aspect,
+}
+
 /// Locked for moments only, never while frames are pushed.
 #[derive(Default)]
 struct State {
@@ -84,9 +116,35 @@ struct State {
     ended: bool,
     /// Whether frames of the main branch are to go no further.
     flushing: bool,
-    /// Whether the user has to be told of that, and has been.
-    has_to_warn: bool,
-    warned: bool,
+    /// The running time of the last frame of the main branch that has gone on.
+    gone: Option<gst::ClockTime>,
+    /// How many frames of the analysis branch in a row were earlier than that when they came.
+    late: u32,
+    said: HashSet<Complaint>,
+}
+
+impl State {
+    /// How far from a frame of the main branch one of the analysis branch may be that is the same: both
+    /// may have got their timestamps by different rates, as behind videorate.
+    fn tolerance(&self, time: gst::ClockTime) -> gst::ClockTime {
+        let promised = self.main.video.and_then(|video| video.frame_duration);
+        let distance = self.gone.and_then(|gone| time.checked_sub(gone)).unwrap_or_default();
+        (distance.min(promised.unwrap_or(USUAL_DISTANCE)) / 2).max(LEAST_TOLERANCE)
+    }
+
+    /// Takes note that a frame of the analysis branch with this running time has come. Whether too many
+    /// have come too late.
+    fn is_late(&mut self, time: gst::ClockTime) -> bool {
+        let is_late = self.gone.is_some_and(|gone| time.saturating_add(LEAST_TOLERANCE) < gone);
+        self.late = if is_late { self.late.saturating_add(1) } else { 0 };
+        self.late >= MOST_LATE
+    }
+
+    /// Whether the branches have different pictures, as far as is known.
+    fn differs_in_aspect(&self) -> bool {
+        let aspects = self.main.video.zip(self.faces.video);
+        aspects.is_some_and(|(main, faces)| (main.aspect / faces.aspect - 1.0).abs() > SAME_ASPECT)
+    }
 }
 
 #[derive(glib::Properties)]
@@ -136,7 +194,6 @@ impl RetinaFaceMetaMux {
         };
         let video = video.ok_or(gst::FlowError::NotNegotiated)?;
         let analysed = time.map(|time| self.analysed(time)).transpose()?.flatten();
-        self.warn_about_silence();
         if let Some(analysed) = analysed.filter(|analysed| !analysed.faces.is_empty()) {
             let (width, height) = video.visible_size(&buffer);
             let buffer = buffer.make_mut();
@@ -154,13 +211,19 @@ impl RetinaFaceMetaMux {
         let max_wait = settings.max_wait(live);
         let deadline = Instant::now().checked_add(Duration::from(max_wait));
         let mut state = lock(&self.state);
+        let tolerance = state.tolerance(time);
+        let mut complaint = None;
         loop {
             if state.flushing {
                 return Err(gst::FlowError::Flushing);
             }
             let is_expected = !state.silent && !state.ended && self.faces_pad.is_linked();
-            match state.analysis.find(time) {
-                Answer::This(analysed) => return Ok(Some(analysed.clone())),
+            match state.analysis.find(time, tolerance) {
+                Answer::This(analysed) => {
+                    let analysed = analysed.clone();
+                    state.gone = Some(time);
+                    return Ok(Some(analysed));
+                }
                 Answer::NotYet if is_expected => (),
                 Answer::NotYet | Answer::LeftOut => break,
             }
@@ -169,7 +232,7 @@ impl RetinaFaceMetaMux {
             if left.is_zero() {
                 gst::debug!(CAT, imp = self, "The frame at {time} has waited in vain");
                 state.silent = true;
-                state.has_to_warn |= !live && !max_wait.is_zero();
+                complaint = (!live && !max_wait.is_zero()).then_some(Complaint::Silent);
                 break;
             }
             let waited = self.changed.wait_timeout(state, left);
@@ -177,26 +240,19 @@ impl RetinaFaceMetaMux {
         }
         let hold = gst::ClockTime::try_from(settings.hold).unwrap_or(gst::ClockTime::MAX);
         let held = (settings.hold > 0).then(|| state.analysis.latest(time, hold)).flatten();
-        Ok(held.cloned())
+        let held = held.cloned();
+        state.gone = Some(time);
+        drop(state);
+        self.complain(complaint);
+        Ok(held)
     }
 
-    /// Says once why frames have no faces, outside the lock.
-    fn warn_about_silence(&self) {
-        {
-            let mut state = lock(&self.state);
-            if !state.has_to_warn || state.warned {
-                return;
-            }
-            state.warned = true;
+    /// Says it, unless that has been done before.
+    fn complain(&self, complaint: Option<Complaint>) {
+        let is_new = |complaint: &Complaint| lock(&self.state).said.insert(*complaint);
+        if let Some(complaint) = complaint.filter(is_new) {
+            gst::element_imp_warning!(self, gst::StreamError::Failed, ("{complaint}"));
         }
-        gst::element_imp_warning!(
-            self,
-            gst::StreamError::Failed,
-            ("The analysis branch has brought nothing for longer than max-wait, and frames go on \
-                 without faces until it does. Its queue has to lose old frames rather than new ones \
-                 (leaky=downstream), and the queue of the main branch has to hold as many frames as \
-                 the analysis branch does")
-        );
     }
 
     /// Whether the source of the main branch is live.
@@ -217,6 +273,7 @@ impl RetinaFaceMetaMux {
                 gst::EventType::FlushStart => state.flushing = true,
                 gst::EventType::FlushStop => {
                     state.flushing = false;
+                    state.gone = None;
                     state.analysis.clear();
                 }
                 gst::EventType::StreamStart => state.live = None,
@@ -234,13 +291,20 @@ impl RetinaFaceMetaMux {
 
     fn faces_chain(&self, buffer: &gst::BufferRef) -> Result<gst::FlowSuccess, gst::FlowError> {
         let faces = gstreamer::faces(buffer);
+        let holds = lock(&self.settings).hold > 0;
         let mut state = lock(&self.state);
         let video = state.faces.video.ok_or(gst::FlowError::NotNegotiated)?;
-        if let Some(time) = state.faces.running_time(buffer) {
-            state.analysis.push(Analysed { time, size: video.visible_size(buffer), faces });
-            state.silent = false;
-            self.changed.notify_all();
-        }
+        let Some(time) = state.faces.running_time(buffer) else {
+            return Ok(gst::FlowSuccess::Ok);
+        };
+        state.analysis.push(Analysed { time, size: video.visible_size(buffer), faces });
+        state.silent = false;
+        let is_late = state.is_late(time) && !holds;
+        let differs = state.differs_in_aspect();
+        drop(state);
+        self.changed.notify_all();
+        self.complain(is_late.then_some(Complaint::Late));
+        self.complain(differs.then_some(Complaint::Aspect));
         Ok(gst::FlowSuccess::Ok)
     }
 

@@ -9,8 +9,8 @@ use gstretinaface::{face::Face, geometry::Rect, meta};
 
 use super::{CAPS, common, face, frame, ms, parse, tracking, wait_for_end};
 
-/// The element between two sources and a sink: frames of 320×480 pixels on the main branch, of
-/// 160×120 on the other.
+/// The element between two sources and a sink: frames of 320×480 pixels on the main branch, twice as
+/// wide as high, of 160×120 on the other.
 struct Mux {
     pipeline: gst::Pipeline,
     main: gst_app::AppSrc,
@@ -20,7 +20,13 @@ struct Mux {
 
 impl Mux {
     fn new(properties: &str) -> Self {
+        Self::with_pixels("2/1", properties)
+    }
+
+    /// With another aspect ratio of the main branch's pixels.
+    fn with_pixels(aspect: &str, properties: &str) -> Self {
         let large = CAPS.replace("width=160,height=120", "width=320,height=480");
+        let large = format!("{large},pixel-aspect-ratio={aspect}");
         let pipeline = parse(&format!(
             "retinafacemetamux name=mux {properties} ! appsink name=sink sync=false \
              appsrc name=main format=time caps={large} ! mux.sink \
@@ -133,6 +139,55 @@ fn frames_without_faces_of_their_own_may_keep_those_before() {
         (7, vec![]),
     ];
     assert_eq!(mux.pull_all(), held);
+}
+
+/// As videorate makes timestamps anew.
+#[test]
+fn frames_are_the_same_whose_timestamps_are_half_a_frame_apart() {
+    let mux = Mux::new("");
+    for (number, offset) in [(0, 0), (3, 15), (7, 5), (9, 22)] {
+        let mut buffer = frame(number, &[face(20.0 + number as f32, 50.0, 0.9)]);
+        let pts = buffer.pts().expect("a time");
+        buffer.make_mut().set_pts(pts + ms(offset));
+        mux.faces.push_buffer(buffer).expect("it takes frames");
+    }
+    mux.settle();
+    mux.push_main(0..12);
+    // 22 ms after frame 9 is 18 ms before frame 10.
+    let expected = (0..12).map(|number| match number {
+        0 | 3 | 7 => (number, vec![number]),
+        10 => (10, vec![9]),
+        _ => (number, vec![]),
+    });
+    assert_eq!(mux.pull_all(), expected.collect::<Vec<_>>());
+    assert_eq!(mux.warnings(), 0);
+}
+
+#[test]
+fn an_analysis_branch_that_is_too_slow_is_said_once() {
+    for (properties, warnings) in [("max-wait=0", 1), ("max-wait=0 hold=1000000000", 0)] {
+        let mux = Mux::new(properties);
+        mux.push_main(0..40);
+        for number in 0..40 {
+            assert_eq!(mux.pull(), Some((number, vec![])));
+        }
+        mux.push_faces(0..30);
+        mux.settle();
+        assert_eq!(mux.warnings(), warnings, "{properties}");
+    }
+}
+
+/// Borders put faces in wrong places.
+#[test]
+fn another_aspect_ratio_is_said_once() {
+    for (pixels, warnings) in [("1/1", 1), ("2/1", 0), ("99/50", 0)] {
+        let mux = Mux::with_pixels(pixels, "");
+        mux.push_main(0..3);
+        mux.push_faces(0..3);
+        let expected = [0, 1, 2].map(|number| (number, vec![number]));
+        assert_eq!(mux.pull_all(), expected);
+        assert_eq!(mux.warnings(), warnings, "{pixels}");
+    }
 }
 
 #[test]
