@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-//! What upstream is told that buffers may carry.
+//! What upstream is told that buffers may carry, and how many it has.
 
+use glib::translate::*;
 use gst::prelude::*;
 use gst_video::{VideoCropMeta, VideoMeta, VideoOverlayCompositionMeta, VideoRegionOfInterestMeta};
 
@@ -32,5 +33,28 @@ pub fn keep_understood_metas(query: &mut gst::query::Allocation) {
         if !is_understood(api) {
             query.remove_nth_allocation_meta(index as u32);
         }
+    }
+}
+
+/// The pool that buffers come from, if they do.
+#[derive(Default)]
+pub struct UpstreamPool {
+    pool: glib::WeakRef<gst::BufferPool>,
+    size: Option<u32>,
+}
+
+impl UpstreamPool {
+    /// How many buffers there can be in the pool of this one; `None` where there is no pool, or no limit.
+    pub fn size(&mut self, buffer: &gst::BufferRef) -> Option<u32> {
+        // SAFETY: the buffer holds a reference to its pool, and is borrowed.
+        let pool: Option<gst::BufferPool> = unsafe { from_glib_none((*buffer.as_ptr()).pool) };
+        let pool = pool?;
+        // Reading the configuration copies it.
+        if self.pool.upgrade().as_ref() != Some(&pool) {
+            self.pool = pool.downgrade();
+            let most = pool.config().params().map(|(_caps, _size, _min, max)| max);
+            self.size = most.filter(|most| *most > 0);
+        }
+        self.size
     }
 }

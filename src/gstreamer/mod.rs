@@ -18,7 +18,7 @@ mod roi;
 mod time;
 mod video;
 
-pub use allocation::{add_understood_metas, keep_understood_metas};
+pub use allocation::{UpstreamPool, add_understood_metas, keep_understood_metas};
 pub use analytics::{attach_tracking, other_key_points};
 pub use bad_frames::{BadFrame, BadFrames};
 pub use color::samples;

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::{
+    mem,
+    sync::{LazyLock, Mutex, MutexGuard, PoisonError},
+};
 
 use gst::{prelude::*, subclass::prelude::*};
 use gst_base::{
@@ -8,10 +11,13 @@ use gst_base::{
     subclass::{base_transform::GenerateOutputSuccess, prelude::*},
 };
 
-use super::queue::{Item, Queue};
+use super::{
+    queue::{Item, Queue},
+    spacing::Spacing,
+};
 use crate::{
     geometry::Rect,
-    gstreamer::{self, Video},
+    gstreamer::{self, UpstreamPool, Video},
     tracking::{self, Placed, Tracker},
 };
 
@@ -26,6 +32,8 @@ static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 /// Frames, for whatever counts them: no stream needs more, and look-ahead keeps as many.
 const MOST_FRAMES: u32 = 10_000;
 const MOST_LOOK_AHEAD: u32 = 250;
+/// Buffers of a pool that others need at a time: whoever fills them, and whoever shows them.
+const NEEDED_BY_OTHERS: u32 = 4;
 
 #[derive(Clone, Copy, Debug)]
 struct Settings {
@@ -82,8 +90,10 @@ struct State {
     look_ahead: u32,
     tracker: Tracker,
     queue: Queue,
-    /// When the last frame is shown.
-    last: Option<gst::ClockTime>,
+    spacing: Spacing,
+    pool: UpstreamPool,
+    /// Whether there was a warning that upstream has too few buffers.
+    warned: bool,
     /// The faces of the frame that leaves.
     placed: Vec<Placed>,
     /// What pushing the last frame came to, unless upstream was told.
@@ -177,20 +187,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How many frames after `last` one at `pts` is, where frames in between may have been dropped; 1
-/// where that is unknown. Played in reverse, time goes back.
-fn frames_between(
-    last: Option<gst::ClockTime>,
-    pts: Option<gst::ClockTime>,
-    duration: Option<gst::ClockTime>,
-) -> u64 {
-    let (Some(last), Some(pts), Some(duration)) = (last, pts, duration) else { return 1 };
-    let (earlier, later) = (last.min(pts), last.max(pts));
-    let half = duration.nseconds() / 2;
-    let frames = (later.nseconds() - earlier.nseconds()).saturating_add(half) / duration.nseconds();
-    frames.max(1)
-}
-
 impl State {
     fn new(look_ahead: u32) -> Self {
         Self {
@@ -198,7 +194,9 @@ impl State {
             look_ahead,
             tracker: Tracker::default(),
             queue: Queue::default(),
-            last: None,
+            spacing: Spacing::default(),
+            pool: UpstreamPool::default(),
+            warned: false,
             placed: Vec::new(),
             unreported: Ok(gst::FlowSuccess::Ok),
         }
@@ -207,14 +205,25 @@ impl State {
     /// What comes has nothing to do with what was. Ids go on.
     fn reset(&mut self) {
         self.tracker.reset();
-        self.last = None;
+        self.spacing.interrupt();
+    }
+
+    /// A frame as it can be kept back: copied, where upstream would wait for its memory. The size of
+    /// upstream's pool where that has to be said, as frames cannot be copied.
+    fn detach(&mut self, buffer: gst::Buffer) -> (gst::Buffer, Option<u32>) {
+        let enough = self.look_ahead + NEEDED_BY_OTHERS;
+        let pool = if self.look_ahead > 0 { self.pool.size(&buffer) } else { None };
+        let Some(few) = pool.filter(|size| *size <= enough) else { return (buffer, None) };
+        let can_be_copied = self.video.is_some_and(|video| video.in_system_memory);
+        match can_be_copied.then(|| buffer.copy_deep()) {
+            Some(Ok(copy)) => (copy, None),
+            _ => (buffer, Some(few).filter(|_| !mem::replace(&mut self.warned, true))),
+        }
     }
 
     /// Takes a frame that has arrived.
     fn accept(&mut self, buffer: gst::Buffer, settings: &Settings) {
-        let duration = self.video.and_then(|video| video.frame_duration);
-        let frames = frames_between(self.last, buffer.pts(), duration);
-        self.last = buffer.pts().or(self.last);
+        let frames = self.spacing.frames_to(buffer.pts());
         let faces = gstreamer::faces(&buffer);
         let time = buffer.pts().map(gst::ClockTime::nseconds);
         let settings = settings.tracking(self.look_ahead);
@@ -240,7 +249,7 @@ impl State {
 impl RetinaFaceTrack {
     /// Sends frames and events on until no more than `keep` frames are left. Gives what became of the
     /// last one.
-    fn release(&self, keep: usize) -> Result<gst::FlowSuccess, gst::FlowError> {
+    fn release(&self, keep: u64) -> Result<gst::FlowSuccess, gst::FlowError> {
         let mut flow = Ok(gst::FlowSuccess::Ok);
         loop {
             let settings = *lock(&self.settings);
@@ -258,7 +267,7 @@ impl RetinaFaceTrack {
             };
             match item {
                 Item::Frame { buffer, .. } => flow = self.obj().src_pad().push(buffer),
-                Item::Event(event) => {
+                Item::Event { event, .. } => {
                     // Upstream has its answer already.
                     let _ = self.parent_sink_event(event);
                 }
@@ -266,18 +275,53 @@ impl RetinaFaceTrack {
         }
     }
 
-    /// Sends everything on before what comes next.
-    fn drain(&self) {
-        let flow = self.release(0);
+    /// As [`Self::release`], where nobody can be told what became of the frames.
+    fn release_silently(&self, keep: u64) {
+        let flow = self.release(keep);
         if let (Err(_), Some(state)) = (flow, lock(&self.state).as_mut()) {
             state.unreported = flow;
         }
     }
 
+    /// Sends everything on before what comes next.
+    fn drain(&self) {
+        self.release_silently(0);
+    }
+
+    /// Has an event wait with the frames before it, which a gap sends on as the frames in its place would.
+    /// Gives it back where there are none, or it is not known how long a gap is.
+    fn enqueue(&self, event: gst::Event) -> Option<gst::Event> {
+        let keep = {
+            let mut state = lock(&self.state);
+            let Some(state) = state.as_mut().filter(|state| !state.queue.is_empty()) else {
+                return Some(event);
+            };
+            let frames = match event.view() {
+                gst::EventView::Gap(gap) => gap.get().1.map(|time| state.spacing.frames_in(time)),
+                _ => Some(0),
+            };
+            let Some(frames) = frames else { return Some(event) };
+            state.queue.push(Item::Event { event, frames });
+            state.look_ahead.into()
+        };
+        self.release_silently(keep);
+        None
+    }
+
+    /// How long frames are kept back.
     fn latency(&self) -> Option<gst::ClockTime> {
         let state = lock(&self.state);
         let state = state.as_ref()?;
-        state.video?.frame_duration?.checked_mul(u64::from(state.look_ahead))
+        state.spacing.expected().checked_mul(u64::from(state.look_ahead))
+    }
+
+    /// Has the pipeline ask for the latency again if it is not what it was.
+    fn update_latency(&self, before: Option<gst::ClockTime>) {
+        if self.latency() != before {
+            let latency = gst::message::Latency::builder().src(&*self.obj()).build();
+            // Refused only by a bus that is shutting down.
+            let _ = self.obj().post_message(latency);
+        }
     }
 
     /// The frames that are kept back are not there for whoever makes more.
@@ -359,7 +403,8 @@ impl BaseTransformImpl for RetinaFaceTrack {
             gst::element_imp_error!(self, gst::StreamError::Format, ("{err}"));
             gst::loggable_error!(CAT, "{err}")
         })?;
-        let before = {
+        let latency = self.latency();
+        {
             let mut state = lock(&self.state);
             let Some(state) = state.as_mut() else {
                 return Err(gst::loggable_error!(CAT, "Caps before the start"));
@@ -368,34 +413,29 @@ impl BaseTransformImpl for RetinaFaceTrack {
             if before.is_some_and(|before| before.size != video.size) {
                 state.reset();
             }
-            before
-        };
-        gst::debug!(CAT, imp = self, "Following faces in {video:?}");
-        let duration_before = before.and_then(|before| before.frame_duration);
-        if duration_before != video.frame_duration && lock(&self.settings).look_ahead > 0 {
-            let latency = gst::message::Latency::builder().src(&*self.obj()).build();
-            // Refused only by a bus that is shutting down.
-            let _ = self.obj().post_message(latency);
+            state.spacing.promise(video.frame_duration);
         }
+        gst::debug!(CAT, imp = self, "Following faces in {video:?}");
+        self.update_latency(latency);
         Ok(())
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
+        let event = match event.type_() {
+            // They say nothing about frames that are still to come, and may come often: network cameras
+            // have a gap wherever a packet was lost.
+            gst::EventType::Tag | gst::EventType::CustomDownstream | gst::EventType::Gap => {
+                let Some(event) = self.enqueue(event) else { return true };
+                event
+            }
+            _ => event,
+        };
         match event.type_() {
             gst::EventType::FlushStop => {
                 if let Some(state) = lock(&self.state).as_mut() {
                     state.queue = Queue::default();
                     state.unreported = Ok(gst::FlowSuccess::Ok);
                     state.reset();
-                }
-            }
-            // They say nothing about frames that are still to come, and may come often.
-            gst::EventType::Tag | gst::EventType::CustomDownstream => {
-                if let Some(state) =
-                    lock(&self.state).as_mut().filter(|state| !state.queue.is_empty())
-                {
-                    state.queue.push(Item::Event(event));
-                    return true;
                 }
             }
             _ if event.is_serialized() => self.drain(),
@@ -460,13 +500,24 @@ impl BaseTransformImpl for RetinaFaceTrack {
             return Ok(GenerateOutputSuccess::NoOutput);
         };
         let settings = *lock(&self.settings);
-        let keep = {
+        let latency = self.latency();
+        let (keep, too_few) = {
             let mut state = lock(&self.state);
             let state = state.as_mut().ok_or(gst::FlowError::NotNegotiated)?;
+            let (buffer, too_few) = state.detach(buffer);
             state.accept(buffer, &settings);
             state.unreported = Ok(gst::FlowSuccess::Ok);
-            state.look_ahead as usize
+            (u64::from(state.look_ahead), too_few)
         };
+        self.update_latency(latency);
+        if let Some(buffers) = too_few {
+            gst::element_imp_warning!(
+                self,
+                gst::ResourceError::Settings,
+                ("The upstream element has {buffers} buffers, of which look-ahead={keep} keeps so many \
+                     that it may wait for one for ever: set look-ahead to less")
+            );
+        }
         // Pushed here rather than by the base class, which takes a frame that leaves for the one that
         // has come.
         self.release(keep).map(|_| GenerateOutputSuccess::NoOutput)

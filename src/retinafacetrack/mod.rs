@@ -6,6 +6,7 @@ use gst::prelude::*;
 
 mod imp;
 mod queue;
+mod spacing;
 
 glib::wrapper! {
     /// Follows faces from frame to frame; see `gst-inspect-1.0 retinafacetrack`.

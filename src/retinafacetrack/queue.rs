@@ -4,17 +4,28 @@
 
 use std::collections::VecDeque;
 
-/// A frame whose detections are known to the tracker, by its number there; or an event between frames.
 pub enum Item {
+    /// With detections that are known to the tracker, by its number there.
     Frame { buffer: gst::Buffer, number: u64 },
-    Event(gst::Event),
+    /// Between frames, or in the place of so many.
+    Event { event: gst::Event, frames: u64 },
+}
+
+impl Item {
+    /// How many frames it counts as.
+    fn frames(&self) -> u64 {
+        match self {
+            Self::Frame { .. } => 1,
+            Self::Event { frames, .. } => *frames,
+        }
+    }
 }
 
 /// Frames and events in their order.
 #[derive(Default)]
 pub struct Queue {
     items: VecDeque<Item>,
-    frames: usize,
+    frames: u64,
 }
 
 impl Queue {
@@ -23,18 +34,17 @@ impl Queue {
     }
 
     pub fn push(&mut self, item: Item) {
-        self.frames += usize::from(matches!(item, Item::Frame { .. }));
+        self.frames = self.frames.saturating_add(item.frames());
         self.items.push_back(item);
     }
 
     /// The oldest, if `keep` frames stay; an event leaves as soon as it is the oldest.
-    pub fn pop(&mut self, keep: usize) -> Option<Item> {
-        if matches!(self.items.front()?, Item::Frame { .. }) {
-            if self.frames <= keep {
-                return None;
-            }
-            self.frames -= 1;
+    pub fn pop(&mut self, keep: u64) -> Option<Item> {
+        if matches!(self.items.front()?, Item::Frame { .. }) && self.frames <= keep {
+            return None;
         }
-        self.items.pop_front()
+        let item = self.items.pop_front()?;
+        self.frames = self.frames.saturating_sub(item.frames());
+        Some(item)
     }
 }

@@ -2,13 +2,16 @@
 
 //! `retinafacetrack` with faces that the test puts on frames.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    collections::HashSet,
+    sync::{Arc, Mutex},
+};
 
 use gst::prelude::*;
 use gst_check::Harness;
 use gst_video::VideoRegionOfInterestMeta;
 use gstretinaface::{
-    face::{Face, TrackingState},
+    face::{Face, Landmarks, TrackingState},
     geometry::Point,
     meta,
 };
@@ -112,6 +115,65 @@ fn faces_of_other_elements_are_followed_by_their_rectangles() {
     }
 }
 
+/// What is hidden must not show because a number is wrong.
+#[test]
+fn faces_with_numbers_that_are_none_stay() {
+    let wrong = Landmarks([Point { x: f32::NAN, y: 0.0 }; 5]);
+    let certain = face(50.0, 50.0, f32::NAN);
+    let without_landmarks = Face { landmarks: Some(wrong), ..face(50.0, 50.0, 0.9) };
+    for wrong in [certain, without_landmarks] {
+        let mut harness = harness("");
+        push(&mut harness, 0, &[wrong]);
+        push(&mut harness, 1, &[]);
+        for (_, faces) in pull(&mut harness) {
+            assert_eq!(faces.len(), 1, "{wrong:?}");
+            assert_eq!(faces[0].bounds, wrong.bounds);
+            assert!(faces[0].is_finite());
+        }
+    }
+}
+
+/// Upstream would wait for ever for one of the frames that are kept back.
+#[test]
+fn frames_of_a_pool_that_is_too_small_are_copied() {
+    let elsewhere = CAPS.replace("x-raw", "x-raw(memory:Elsewhere)");
+    for (caps, look_ahead, copied) in
+        [(CAPS, 2, false), (CAPS, 3, true), (CAPS, 200, true), (elsewhere.as_str(), 3, false)]
+    {
+        common::init();
+        let mut harness = Harness::new_parse(&format!("retinafacetrack look-ahead={look_ahead}"));
+        let bus = gst::Bus::new();
+        harness.element().expect("an element").set_bus(Some(&bus));
+        harness.set_src_caps(caps.parse().expect("caps"));
+        let pool = gst::BufferPool::new();
+        let mut config = pool.config();
+        config.set_params(None, 160 * 120, 1, 7);
+        pool.set_config(config).expect("a size");
+        pool.set_active(true).expect("memory");
+        let mut memories = HashSet::new();
+        let at_once =
+            gst::BufferPoolAcquireParams::with_flags(gst::BufferPoolAcquireFlags::DONTWAIT);
+        for number in 0..300 {
+            let mut buffer = pool.acquire_buffer(Some(&at_once)).expect("a buffer is left");
+            memories.insert(buffer.peek_memory(0).as_ptr());
+            let with_face = buffer.make_mut();
+            with_face.set_pts(ms(40 * number));
+            meta::attach(with_face, &face(50.0, 50.0, 0.9), 160, 120);
+            assert_eq!(harness.push(buffer), Ok(gst::FlowSuccess::Ok));
+            if let Some(number) = number.checked_sub(look_ahead) {
+                let buffer = harness.pull().expect("a frame");
+                assert_eq!(buffer.pts(), Some(ms(40 * number)));
+                assert_eq!(tracking(&meta::faces(&buffer)[0]).age, number);
+                let is_copy = !memories.contains(&buffer.peek_memory(0).as_ptr());
+                assert_eq!(is_copy, copied, "{caps}, {look_ahead}");
+            }
+        }
+        let warnings = std::iter::from_fn(|| bus.pop_filtered(&[gst::MessageType::Warning]));
+        assert_eq!(warnings.count(), usize::from(caps != CAPS), "{caps}, {look_ahead}");
+        assert!(harness.push_event(gst::event::Eos::new()));
+    }
+}
+
 #[test]
 fn pixels_stay_where_they_are_in_any_memory() {
     for caps in [
@@ -212,6 +274,28 @@ fn frames_events_and_flags_keep_their_order() {
     );
 }
 
+/// Network cameras have a gap wherever a packet was lost.
+#[test]
+fn a_gap_is_as_long_as_the_frames_in_its_place() {
+    let gap = |number: u64, frames: u64| {
+        gst::event::Gap::builder(ms(40 * number)).duration(ms(40 * frames)).build()
+    };
+    let mut harness = harness("look-ahead=3");
+    (0..4).for_each(|number| push(&mut harness, number, &[]));
+    assert!(harness.push_event(gap(4, 1)));
+    push(&mut harness, 5, &[face(50.0, 50.0, 0.9)]);
+    let frames = pull(&mut harness);
+    let faces: Vec<_> = frames.iter().map(|(number, faces)| (*number, faces.len())).collect();
+    assert_eq!(faces, [(0, 0), (1, 0), (2, 1)], "it is on the three frames before");
+    // A stream of gaps alone keeps nobody waiting.
+    assert!(harness.push_event(gap(6, 2)));
+    assert_eq!(harness.buffers_in_queue(), 1);
+    assert!(harness.push_event(gst::event::Gap::new(ms(320), None)));
+    assert_eq!(pull(&mut harness).len(), 2);
+    assert!(harness.push_event(gst::event::Eos::new()));
+    assert_eq!(pull(&mut harness), []);
+}
+
 #[test]
 fn a_flush_forgets_frames_and_faces_but_not_ids() {
     let mut harness = harness("look-ahead=2");
@@ -261,11 +345,51 @@ fn new_segments_streams_and_sizes_begin_anew() {
 /// As `videorate drop-only` or a leaky queue loses them.
 #[test]
 fn frames_that_were_lost_on_the_way_count() {
-    for (number, id) in [(30, 1), (31, 2)] {
+    for (number, id) in [(31, 1), (32, 2)] {
         let mut harness = harness("");
-        push(&mut harness, 0, &[face(50.0, 50.0, 0.9)]);
-        push(&mut harness, number, &[face(50.0, 50.0, 0.9)]);
-        assert_eq!(tracking(&pull(&mut harness)[1].1[0]).id, id);
+        for number in [0, 1, number] {
+            push(&mut harness, number, &[face(50.0, 50.0, 0.9)]);
+        }
+        assert_eq!(tracking(&pull(&mut harness)[2].1[0]).id, id);
+    }
+}
+
+/// As H.264 of network cameras and other files have it: a frame rate that is none, or none.
+#[test]
+fn faces_are_held_whatever_frame_rate_the_caps_promise() {
+    for rate in ["90000/1", "1000/1", "50/1", "25/1", "0/1"] {
+        common::init();
+        let mut harness = Harness::new_parse("retinafacetrack hold=2");
+        harness.set_src_caps(CAPS.replace("25/1", rate).parse().expect("caps"));
+        for number in 0..12 {
+            let faces = if number % 3 == 0 { vec![face(50.0, 50.0, 0.9)] } else { Vec::new() };
+            push(&mut harness, number, &faces);
+        }
+        for (number, faces) in pull(&mut harness) {
+            let ids: Vec<_> = faces.iter().map(|face| tracking(face).id).collect();
+            assert_eq!(ids, [1], "frame {number} at {rate}");
+        }
+    }
+}
+
+/// Cameras send fewer frames in the dark than they promise.
+#[test]
+fn the_latency_is_that_of_the_frames_as_they_come() {
+    for (rate, before) in [("25/1", 200), ("0/1", 200), ("90000/1", 0)] {
+        common::init();
+        let mut harness = Harness::new_parse("retinafacetrack look-ahead=5");
+        let bus = gst::Bus::new();
+        harness.element().expect("an element").set_bus(Some(&bus));
+        harness.set_src_caps(CAPS.replace("25/1", rate).parse().expect("caps"));
+        harness.set_upstream_latency(ms(0));
+        let asked_again = || bus.pop_filtered(&[gst::MessageType::Latency]).is_some();
+        while asked_again() {}
+        let latency = |harness: &Harness| harness.query_latency().expect("a latency").mseconds();
+        assert_eq!(latency(&harness), before, "{rate}");
+        // Every second frame.
+        (0..6).for_each(|number| push(&mut harness, 2 * number, &[]));
+        assert!(asked_again() && !asked_again(), "once, at {rate}");
+        assert_eq!(latency(&harness), 400, "{rate}");
     }
 }
 
