@@ -40,6 +40,8 @@ pub struct Sampled {
 pub struct Cropper {
     /// The part of the frame that the picture needs.
     part: Vec<u8>,
+    /// Red, green and blue of a row of squares.
+    sums: Vec<[u64; 3]>,
     /// The picture's luma, not a number outside of the frame.
     luma: Vec<f32>,
 }
@@ -113,7 +115,7 @@ impl Cropper {
         );
         let mut part = Part { width, height, channels, rgb: [red, green, blue] };
         if shrink > 1 {
-            part.average(&mut self.part, shrink);
+            part.average(&mut self.part, &mut self.sums, shrink);
         }
         part
     }
@@ -151,12 +153,12 @@ struct Part {
 impl Part {
     /// Puts the mean of each square of `side` × `side` pixels in their place, as packed red, green and
     /// blue. Squares at the right and lower edge may have fewer.
-    fn average(&mut self, pixels: &mut [u8], side: usize) {
+    fn average(&mut self, pixels: &mut [u8], sums: &mut Vec<[u64; 3]>, side: usize) {
         let (columns, rows) = (self.width.div_ceil(side), self.height.div_ceil(side));
-        let mut sums = vec![[0u64; 3]; columns];
         for row in 0..rows {
             let height = side.min(self.height - row * side);
-            sums.fill([0; 3]);
+            sums.clear();
+            sums.resize(columns, [0; 3]);
             for y in row * side..row * side + height {
                 let row = &pixels[y * self.width * self.channels..][..self.width * self.channels];
                 for (x, pixel) in row.chunks_exact(self.channels).enumerate() {

@@ -63,11 +63,12 @@ fn cross(a: Point, b: Point) -> f32 {
 /// it, nor are pixels beside it.
 pub fn sharpness(luma: &[f32], width: usize) -> f32 {
     let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
-    let rows: Vec<&[f32]> = luma.chunks_exact(width.max(1)).collect();
-    for rows in rows.windows(3) {
+    let width = width.max(1);
+    for y in 1..(luma.len() / width).saturating_sub(1) {
+        let [above, row, below] = [y - 1, y, y + 1].map(|y| &luma[y * width..][..width]);
         for x in 1..width.saturating_sub(1) {
-            let around = rows[0][x] + rows[2][x] + rows[1][x - 1] + rows[1][x + 1];
-            let laplacian = f64::from(around - 4.0 * rows[1][x]);
+            let around = above[x] + below[x] + row[x - 1] + row[x + 1];
+            let laplacian = f64::from(around - 4.0 * row[x]);
             if !laplacian.is_nan() {
                 count += 1.0;
                 sum += laplacian;

@@ -169,9 +169,10 @@ impl Format {
         }
     }
 
-    /// A picture of a face in the frame of `input`, and how good it is.
+    /// Makes `buffer` a picture of a face in the frame of `input`, and says how good it is.
     fn picture(
         &self,
+        mut buffer: gst::Buffer,
         cropper: &mut Cropper,
         frame: &Frame,
         (face, map): (&Face, &Affine),
@@ -179,7 +180,6 @@ impl Format {
         number: u64,
     ) -> Result<(gst::Buffer, Quality), glib::BoolError> {
         let size = self.out.width();
-        let mut buffer = gst::Buffer::with_size(self.out.size())?;
         let picture = buffer.make_mut();
         let sampled = {
             let mut data = picture.map_writable()?;
@@ -233,8 +233,10 @@ impl RetinaFaceCrop {
         if !faces.is_empty() {
             gstreamer::with_frame(input, &format.info, format.layout, |frame| {
                 for (face, map) in &faces {
-                    let mut picture =
-                        || format.picture(cropper, frame, (face, map), input, now.frame);
+                    let mut picture = || {
+                        let buffer = self.new_buffer(format.out.size())?;
+                        format.picture(buffer, cropper, frame, (face, map), input, now.frame)
+                    };
                     match face.tracking.filter(|_| settings.select == Select::Best) {
                         None => pictures.push(picture()?.0),
                         Some(track) if track.state == TrackingState::Detected => {
@@ -249,6 +251,13 @@ impl RetinaFaceCrop {
         }
         pictures.extend(best.due(now, settings.max_age.into(), settings.best_interval));
         Ok(pictures)
+    }
+
+    /// A buffer for a picture; one of those before that nobody needs any more, if there is one.
+    fn new_buffer(&self, size: usize) -> Result<gst::Buffer, glib::BoolError> {
+        let pool = self.obj().buffer_pool().filter(|pool| pool.set_active(true).is_ok());
+        let pooled = pool.and_then(|pool| pool.acquire_buffer(None).ok());
+        pooled.map_or_else(|| gst::Buffer::with_size(size), Ok)
     }
 
     /// The faces that pictures can be cut out for, and where they go there.
@@ -456,9 +465,14 @@ impl BaseTransformImpl for RetinaFaceCrop {
         &self,
         query: &mut gst::query::Allocation,
     ) -> Result<(), gst::LoggableError> {
-        // Pictures are small and made one by one: downstream's pools are left to others.
+        // Downstream's pools may have an end, and the best pictures are kept for long: in a pool of our
+        // own, which the base class makes.
         for index in (0..query.allocation_pools().count()).rev() {
             query.remove_nth_allocation_pool(index as u32);
+        }
+        let out = query.get().0.and_then(|caps| VideoInfo::from_caps(caps).ok());
+        if let Some(size) = out.and_then(|out| u32::try_from(out.size()).ok()) {
+            query.add_allocation_pool(gst::BufferPool::NONE, size, 0, 0);
         }
         self.parent_decide_allocation(query)
     }

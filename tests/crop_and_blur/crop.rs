@@ -199,6 +199,18 @@ fn each_face_is_a_picture_with_where_it_comes_from() {
 }
 
 #[test]
+fn memory_of_pictures_is_used_again() {
+    let mut harness = harness(&[], &gray());
+    let memories = [0, 1, 2].map(|number| {
+        assert!(harness.push(frame(number, &[face(0.0, 0.0)])).is_ok());
+        let picture = harness.pull().expect("a picture");
+        assert_eq!(meta::faces(&picture).len(), 1, "only its own face");
+        picture.peek_memory(0).as_ptr()
+    });
+    assert_eq!(memories, [memories[0]; 3]);
+}
+
+#[test]
 fn boxes_are_cut_out_as_squares() {
     let mut harness = harness(&[("align", "none"), ("margin", "0.125"), ("size", "80")], &gray());
     // 40×64 pixels become 80×80 around (60, 50).
