@@ -185,7 +185,9 @@ impl Part {
         let mut rgb = [0.0; 3];
         for (down, row_weight) in [(0, 1.0 - lower_weight), (1, lower_weight)] {
             for (right, weight) in [(0, 1.0 - right_weight), (1, right_weight)] {
-                let (x, y) = (left as i64 + right, top as i64 + down);
+                // The conversions saturate.
+                let (x, y) =
+                    ((left as i64).saturating_add(right), (top as i64).saturating_add(down));
                 let (Ok(x), Ok(y)) = (usize::try_from(x), usize::try_from(y)) else { continue };
                 if x >= self.width || y >= self.height {
                     continue;

@@ -239,6 +239,16 @@ fn what_is_outside_of_the_frame_is_black() {
 
 /// Stripes of a column each: sampled at every fourth pixel they would be all of one colour.
 #[test]
+fn places_that_no_integer_counts_are_outside_too() {
+    let data = vec![50; 3 * WIDTH * HEIGHT];
+    for scale in [1e-19, 1e-30] {
+        let map = Affine::scale_and_move((scale, scale), (0.0, 0.0));
+        let (found, _) = crop(&packed(&data, 3, [0, 1, 2]), &map, 4, ChannelOrder::Rgb);
+        assert!(found[3..].iter().all(|&sample| sample == 0), "{scale}");
+    }
+}
+
+#[test]
 fn many_pixels_become_their_mean() {
     let data: Vec<u8> = (0..WIDTH * HEIGHT).flat_map(|i| [(i % 2) as u8 * 200; 3]).collect();
     let frame = packed(&data, 3, [0, 1, 2]);
