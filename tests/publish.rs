@@ -61,15 +61,7 @@ impl Stream {
 
     /// Attaches what `attach` does to the frame of each number.
     fn with(self, attach: impl Fn(u64, &mut gst::BufferRef) + Send + Sync + 'static) -> Self {
-        let pad = self.publish().static_pad("sink").expect("a pad");
-        let frame = std::sync::atomic::AtomicU64::new(0);
-        pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
-            let frame = frame.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if let Some(buffer) = info.buffer_mut() {
-                attach(frame, buffer.make_mut());
-            }
-            gst::PadProbeReturn::Ok
-        });
+        attach_before(&self.publish(), attach);
         self
     }
 
@@ -111,6 +103,28 @@ impl Stream {
         let messages = self.messages();
         self.stop();
         messages
+    }
+}
+
+fn attach_before(
+    element: &gst::Element,
+    attach: impl Fn(u64, &mut gst::BufferRef) + Send + Sync + 'static,
+) {
+    let pad = element.static_pad("sink").expect("a pad");
+    let frame = std::sync::atomic::AtomicU64::new(0);
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        let frame = frame.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        if let Some(buffer) = info.buffer_mut() {
+            attach(frame, buffer.make_mut());
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+/// A line longer than what a pipe takes in one piece.
+fn attach_many_faces(_: u64, buffer: &mut gst::BufferRef) {
+    for _ in 0..100 {
+        attach_faces(2, buffer);
     }
 }
 
@@ -287,11 +301,8 @@ fn a_reader_who_does_not_read_holds_frames_and_tears_no_line() {
     let path = fifo(&folder);
     let mut pipe = fs::OpenOptions::new().read(true).write(true).open(&path).expect("a FIFO");
     // Lines of which the pipe takes a part at a time.
-    let stream = Stream::new("", &format!("location=\"{}\"", path.display())).with(|_, buffer| {
-        for _ in 0..100 {
-            attach_faces(2, buffer);
-        }
-    });
+    let stream = Stream::new("", &format!("location=\"{}\"", path.display()));
+    let stream = stream.with(attach_many_faces);
     stream.play();
     while !is_full(&pipe) {
         thread::sleep(Duration::from_millis(10));
@@ -314,6 +325,46 @@ fn a_reader_who_does_not_read_holds_frames_and_tears_no_line() {
     }
     // Full again, it can be stopped.
     stream.stop();
+}
+
+#[test]
+fn elements_that_write_to_the_same_place_leave_each_others_lines_whole() {
+    common::init();
+    let folder = folder();
+    let file = folder.path().join("faces.json");
+    let (mut reader, writer) = std::io::pipe().expect("a pipe");
+    let reader = thread::spawn(move || {
+        let mut lines = String::new();
+        reader.read_to_string(&mut lines).expect("lines");
+        lines
+    });
+    for location in [format!("fd://{}", writer.as_raw_fd()), file.display().to_string()] {
+        let camera = |name| {
+            format!(
+                "videotestsrc pattern=black num-buffers=100 ! video/x-raw,width=200,height=100 ! \
+                 retinafacepublish name={name} source={name} location=\"{location}\" ! \
+                 fakesink sync=false "
+            )
+        };
+        let pipeline = gst::parse::launch(&(camera("left") + &camera("right")));
+        let pipeline = pipeline.expect("a pipeline").downcast::<gst::Pipeline>().expect("one");
+        for name in ["left", "right"] {
+            attach_before(&pipeline.by_name(name).expect("an element"), attach_many_faces);
+        }
+        let bus = pipeline.bus().expect("a bus");
+        let stream = Stream { pipeline, bus };
+        assert_eq!(stream.run().error, None, "{location}");
+    }
+    drop(writer);
+    let from_file = fs::read_to_string(file).expect("a file");
+    for lines in [reader.join().expect("read"), from_file] {
+        let lines = values(&lines);
+        for name in ["left", "right"] {
+            let lines = lines.iter().filter(|line| line["source"] == name);
+            let frames: Vec<_> = lines.map(|line| line["frame"].as_u64()).collect();
+            assert_eq!(frames, (0..100).map(Some).collect::<Vec<_>>(), "{name}");
+        }
+    }
 }
 
 /// Reads lines of frames until the other end closes.

@@ -14,6 +14,7 @@ use std::{
 use super::{
     location::Location,
     output::{Output, OutputError},
+    turns::Turn,
     waker::Waker,
 };
 
@@ -57,6 +58,8 @@ pub struct Destination {
     line: Vec<u8>,
     /// How much of the line is written.
     written: usize,
+    /// While the line is being written.
+    turn: Option<Turn>,
 }
 
 impl Destination {
@@ -72,7 +75,7 @@ impl Destination {
         } else {
             State::Open(Output::open(&location, append, waker)?)
         };
-        Ok(Self { location, append, reconnect, state, line: Vec::new(), written: 0 })
+        Ok(Self { location, append, reconnect, state, line: Vec::new(), written: 0, turn: None })
     }
 
     /// Writes the line that `make` appends to an empty buffer.
@@ -90,11 +93,15 @@ impl Destination {
                 self.clear();
                 Err(err)
             }
+            Err(Failure::Output(err)) if self.looks_for_another_reader(&err) => {
+                self.clear();
+                self.state = State::Closed;
+                Ok(Delivery::Lost(err))
+            }
             Err(Failure::Output(err @ OutputError::ReaderGone { .. })) => {
                 self.clear();
-                let again = self.reconnect && self.location.may_wait();
-                self.state = if again { State::Closed } else { State::Gone };
-                if again { Ok(Delivery::Lost(err)) } else { Err(err.into()) }
+                self.state = State::Gone;
+                Err(err.into())
             }
             Err(Failure::Output(err)) => {
                 // A line that has not begun is dropped, as its frame is.
@@ -118,9 +125,16 @@ impl Destination {
         self.write_rest(waker).map_err(Failure::Output)
     }
 
+    /// Whether the output is opened again after this failure, which may be the network's.
+    fn looks_for_another_reader(&self, err: &OutputError) -> bool {
+        let lost = matches!(err, OutputError::ReaderGone { .. } | OutputError::Write { .. });
+        lost && self.reconnect && self.location.may_wait()
+    }
+
     fn clear(&mut self) {
         self.line.clear();
         self.written = 0;
+        self.turn = None;
     }
 
     /// Opens it, if it is not; where that fails for want of a reader, says what became of the line.
@@ -151,9 +165,13 @@ impl Destination {
 
     fn write_rest(&mut self, waker: &Waker) -> Result<(), OutputError> {
         let State::Open(output) = &self.state else { return Ok(()) };
+        if self.written < self.line.len() && self.turn.is_none() {
+            self.turn = output.turn(waker)?;
+        }
         while self.written < self.line.len() {
             self.written += output.write(&self.line[self.written..], waker)?;
         }
+        self.turn = None;
         Ok(())
     }
 }
@@ -202,5 +220,27 @@ impl Opening {
 impl Drop for Opening {
     fn drop(&mut self) {
         self.waker.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn a_broken_network_is_an_error_unless_the_element_reconnects() {
+        let tcp = Location::Tcp { host: "localhost".to_owned(), port: 5000 };
+        let device = Location::Path("/dev/null".into());
+        for (location, reconnect, expected) in
+            [(&tcp, true, true), (&tcp, false, false), (&device, true, false)]
+        {
+            let waker = Waker::new().unwrap();
+            let destination = Destination::new(location.clone(), false, reconnect, &waker).unwrap();
+            let err = io::ErrorKind::TimedOut.into();
+            let err = OutputError::Write { location: location.clone(), err };
+            assert_eq!(destination.looks_for_another_reader(&err), expected, "{location}");
+        }
     }
 }

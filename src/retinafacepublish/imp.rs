@@ -372,7 +372,7 @@ impl BaseTransformImpl for RetinaFacePublish {
                 gst::element_imp_warning!(
                     self,
                     gst::ResourceError::Write,
-                    ("{}: frames pass unpublished until somebody does", sentence(&err))
+                    ("{}: frames pass unpublished until somebody reads", sentence(&err))
                 );
                 Ok(gst::FlowSuccess::Ok)
             }

@@ -40,7 +40,8 @@ const STDOUT: RawFd = 1;
 impl Location {
     /// `-` is the standard output, what has no scheme a path.
     pub fn parse(text: &str) -> Result<Self, LocationError> {
-        let Some((scheme, rest)) = text.split_once("://") else {
+        let uri = text.split_once("://").or_else(|| without_slashes(text));
+        let Some((scheme, rest)) = uri else {
             return Ok(match text {
                 "-" => Self::Descriptor(STDOUT),
                 path => Self::Path(path.into()),
@@ -74,6 +75,12 @@ impl Location {
             Self::Unix(_) | Self::Tcp { .. } => true,
         }
     }
+}
+
+/// Scheme and nothing of what seems to be meant as a URI, and not as a file called `tcp:localhost:5000`.
+fn without_slashes(text: &str) -> Option<(&str, &str)> {
+    let (scheme, _) = text.split_once(':')?;
+    ["fd", "file", "tcp", "unix"].contains(&scheme).then_some((scheme, ""))
 }
 
 pub fn is_fifo(path: &Path) -> bool {
@@ -117,7 +124,10 @@ mod tests {
             ("faces.json", Location::Path("faces.json".into())),
             ("/tmp/a b", Location::Path("/tmp/a b".into())),
             ("./tcp://x", Location::Path("./tcp://x".into())),
+            ("./tcp:x", Location::Path("./tcp:x".into())),
+            ("at 10:30", Location::Path("at 10:30".into())),
             ("file:///tmp/a%20b", Location::Path("/tmp/a b".into())),
+            ("file:/tmp/a%20b", Location::Path("/tmp/a b".into())),
             ("unix:///run/faces", Location::Unix("/run/faces".into())),
             ("tcp://localhost:5000", tcp("localhost", 5000)),
             ("tcp://[::1]:1", tcp("::1", 1)),
@@ -134,7 +144,9 @@ mod tests {
             ("fd://-1", "must be fd://NUMBER"),
             ("file://host/a", "must be file:///PATH"),
             ("unix://faces", "must be unix:///PATH"),
+            ("unix:/run/faces", "must be unix:///PATH"),
             ("tcp://localhost", "must be tcp://HOST:PORT"),
+            ("tcp:localhost:5000", "must be tcp://HOST:PORT"),
             ("tcp://localhost:0", "must be tcp://HOST:PORT"),
             ("tcp://localhost:65536", "must be tcp://HOST:PORT"),
             ("tcp://:5000", "must be tcp://HOST:PORT"),

@@ -9,6 +9,7 @@ mod imp;
 mod location;
 mod output;
 mod sigpipe;
+mod turns;
 mod waker;
 
 /// Values of the property `frames`.

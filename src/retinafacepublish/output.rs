@@ -26,6 +26,7 @@ use rustix::{
 use super::{
     location::{Location, is_fifo},
     sigpipe::without_sigpipe,
+    turns::{PipeId, Turn},
     waker::{Interrupted, Waker},
 };
 
@@ -77,6 +78,8 @@ pub struct Output {
     location: Location,
     fd: OwnedFd,
     kind: Kind,
+    /// `None` for a file, which takes a line in one piece.
+    pipe: Option<PipeId>,
 }
 
 impl Output {
@@ -93,12 +96,20 @@ impl Output {
                 connect_to(location, waker)?.map_err(failed)?
             }
         };
-        let kind = match fstat(&fd).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
-            Ok(FileType::RegularFile) => Kind::File,
-            Ok(FileType::Socket) => Kind::Socket,
+        let stat = fstat(&fd).ok();
+        let kind = match stat.map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Some(FileType::RegularFile) => Kind::File,
+            Some(FileType::Socket) => Kind::Socket,
             _ => Kind::Pipe,
         };
-        Ok(Self { location: location.clone(), fd, kind })
+        let pipe = stat.filter(|_| kind != Kind::File);
+        let pipe = pipe.map(|stat| PipeId(stat.st_dev, stat.st_ino));
+        Ok(Self { location: location.clone(), fd, kind, pipe })
+    }
+
+    /// Waits for the turn to write a line, where that takes several pieces.
+    pub fn turn(&self, waker: &Waker) -> Result<Option<Turn>, OutputError> {
+        Ok(self.pipe.map(|pipe| Turn::take(pipe, waker)).transpose()?)
     }
 
     /// Writes some of `bytes`, once that is possible: how many.
@@ -144,10 +155,15 @@ fn duplicate(number: RawFd) -> Result<OwnedFd, Errno> {
 }
 
 fn open_path(path: &Path, append: bool, waker: &Waker) -> Result<OwnedFd, OutputError> {
-    let existing = if append { OFlags::APPEND } else { OFlags::TRUNC };
-    // Without NONBLOCK, nothing could end the wait for somebody to read a FIFO.
-    let flags =
-        OFlags::WRONLY | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let existing = if append { OFlags::empty() } else { OFlags::TRUNC };
+    // Without NONBLOCK, nothing could end the wait for somebody to read a FIFO; without APPEND, elements
+    // that write to the same file would overwrite each other's lines.
+    let flags = OFlags::WRONLY
+        | OFlags::CREATE
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY
+        | OFlags::NONBLOCK
+        | OFlags::APPEND;
     loop {
         match open(path, flags | existing, Mode::from_raw_mode(0o666)) {
             Ok(fd) => return Ok(fd),
