@@ -53,7 +53,7 @@ pub fn parse() -> Arguments {
         properties: matches.remove_many("set").into_iter().flatten().collect(),
         json: matches.get_flag("json"),
         upright: matches.get_flag("upright"),
-        output: matches.remove_one("output"),
+        output: matches.remove_one("output").filter(|path: &PathBuf| path.as_os_str() != "-"),
     }
 }
 
@@ -101,7 +101,7 @@ fn command() -> Command {
                 .long("output")
                 .short('o')
                 .value_name("FILE")
-                .help("Write to a file, which is replaced, instead of the standard output")
+                .help("Write to a file, which is replaced, instead of the standard output (-)")
                 .value_parser(value_parser!(PathBuf)),
         )
 }

@@ -55,7 +55,7 @@ fn init() -> Result<(), Box<dyn Error>> {
 
 /// Whether all inputs were read to their ends. One that fails is no reason to leave out those after it.
 fn run_all(arguments: &Arguments) -> Result<bool, Box<dyn Error>> {
-    let sink = Sink::open(arguments.output.as_deref(), arguments.json)?;
+    let sink = Sink::open(arguments)?;
     let mut all_fine = true;
     for input in &arguments.inputs {
         let end = Pipeline::new(input, arguments, &sink).and_then(|pipeline| pipeline.run(&sink));

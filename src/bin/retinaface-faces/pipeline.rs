@@ -135,10 +135,16 @@ impl Pipeline {
     }
 }
 
-/// All that an element says: many of GStreamer's say in the second line what is wrong.
+/// All that an element says but where in its source it says so: many of GStreamer's say after that what
+/// is wrong.
 fn describe(err: &glib::Error, debug: Option<&str>) -> String {
-    match debug {
-        Some(debug) => format!("{err}\n{debug}"),
+    let details = debug.map(|debug| match debug.split_once('\n') {
+        _ if !debug.contains(" (): ") => debug,
+        Some((_place, details)) => details,
+        None => "",
+    });
+    match details.filter(|details| !details.is_empty()) {
+        Some(details) => format!("{err}\n{details}"),
         None => err.to_string(),
     }
 }
@@ -199,4 +205,24 @@ fn watch(
         gst::PadProbeReturn::Ok
     });
     Ok((frames, failure))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_in_the_source_an_element_failed_is_not_said() {
+        let err = glib::Error::new(gst::ResourceError::NotFound, "Resource not found.");
+        let place =
+            "../gstfilesrc.c(553): gst_file_src_start (): /GstPipeline:pipeline0/GstFileSrc:source";
+        for (debug, expected) in [
+            (None, "Resource not found."),
+            (Some(place.to_owned()), "Resource not found."),
+            (Some(format!("{place}:\nNo such file")), "Resource not found.\nNo such file"),
+            (Some("No place".to_owned()), "Resource not found.\nNo place"),
+        ] {
+            assert_eq!(describe(&err, debug.as_deref()), expected);
+        }
+    }
 }

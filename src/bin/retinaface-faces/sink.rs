@@ -6,10 +6,12 @@ use std::{
     error::Error,
     fs::File,
     io::{self, IsTerminal, Write},
-    os::fd::AsRawFd,
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
     path::Path,
     sync::Arc,
 };
+
+use super::{arguments::Arguments, input};
 
 /// The standard output or a file, as text or JSON. It is opened once for all inputs.
 pub struct Sink {
@@ -19,12 +21,16 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn open(path: Option<&Path>, json: bool) -> Result<Self, Box<dyn Error>> {
-        let create = |path: &Path| {
-            File::create(path)
-                .map_err(|err| format!("{}: cannot be written: {err}", path.display()))
-        };
-        Ok(Self { file: path.map(create).transpose()?.map(Arc::new), json })
+    /// Fails where the file cannot be written, or is one of the inputs.
+    pub fn open(arguments: &Arguments) -> Result<Self, Box<dyn Error>> {
+        let Arguments { output, json, inputs, .. } = arguments;
+        let Some(path) = output else { return Ok(Self { file: None, json: *json }) };
+        if inputs.iter().filter_map(|input| input::file(input)).any(|file| is_same(&file, path)) {
+            return Err(format!("{}: is an input, and would be replaced", path.display()).into());
+        }
+        let file = File::create(path)
+            .map_err(|err| format!("{}: cannot be written: {err}", path.display()))?;
+        Ok(Self { file: Some(Arc::new(file)), json: *json })
     }
 
     pub fn is_json(&self) -> bool {
@@ -54,4 +60,10 @@ impl Sink {
             None => io::stdout().is_terminal(),
         }
     }
+}
+
+/// Whether both are the same file, by whatever names.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let number = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino()));
+    matches!((number(one), number(other)), (Ok(one), Ok(other)) if one == other)
 }
