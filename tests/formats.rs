@@ -263,7 +263,10 @@ fn errors_say_what_to_put_before() {
             ["memory:Elsewhere", "system memory"],
         ),
         ("video/x-h264,stream-format=byte-stream", ["video/x-h264", "decodebin"]),
-        ("video/x-raw,format=BGR,width=9000,height=48,framerate=25/1", ["9000", "videoscale"]),
+        (
+            "video/x-raw,format=BGR,width=9000,height=48,framerate=25/1",
+            ["not 9000×48:", "videoscale"],
+        ),
     ] {
         for element in ["retinafacedetect", "retinafaceoverlay"] {
             let said = refused(element, caps);

@@ -117,9 +117,18 @@ fn describe(caps: &gst::CapsRef, template: &gst::Caps) -> String {
             name(format)
         ),
         _ => format!(
-            "This element takes frames of 1×1 to {MAX_SIZE}×{MAX_SIZE} pixels, not {structure}: put \
-             videoscale before it"
+            "This element takes frames of 1×1 to {MAX_SIZE}×{MAX_SIZE} pixels, not {}: put videoscale \
+             before it",
+            size(structure)
         ),
+    }
+}
+
+/// Of frames, where it is known, or all that is.
+fn size(caps: &gst::StructureRef) -> String {
+    match (caps.get::<i32>("width"), caps.get::<i32>("height")) {
+        (Ok(width), Ok(height)) => format!("{width}×{height}"),
+        _ => caps.to_string(),
     }
 }
 
