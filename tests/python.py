@@ -76,6 +76,12 @@ class Module(unittest.TestCase):
         Gst.init(None)
         self.assertEqual(gst_retinaface.faces(Gst.Buffer.new()), [])
 
+    def test_what_is_no_buffer_is_an_error(self):
+        Gst.init(None)
+        for other in [None, Gst.Sample.new(Gst.Buffer.new(), None, None, None)]:
+            with self.assertRaisesRegex(TypeError, "takes a Gst.Buffer"):
+                gst_retinaface.faces(other)
+
     def test_the_elements_are_those_of_the_module(self):
         gst_retinaface.enable()
         # Again changes nothing.

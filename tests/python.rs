@@ -36,5 +36,5 @@ fn the_python_module_gives_the_faces_of_a_frame() {
     let output = tests.output().expect("it runs");
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}");
-    assert!(log.contains("Ran 6 tests") && !log.contains("skipped"), "{log}");
+    assert!(log.contains("Ran 7 tests") && !log.contains("skipped"), "{log}");
 }

@@ -65,6 +65,10 @@ def enable() -> None:
 
 def faces(buffer) -> List[Face]:
     """The faces on a Gst.Buffer, whoever attached them: its regions of interest of type "face"."""
+    from gi.repository import Gst
+
+    if not isinstance(buffer, Gst.Buffer):
+        raise TypeError(f"faces() takes a Gst.Buffer, such as sample.get_buffer(), not {buffer!r}")
     return [_face(region) for region in _regions(buffer)]
 
 
