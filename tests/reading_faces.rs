@@ -58,21 +58,30 @@ impl Place {
         faces
     }
 
-    /// What a program prints.
-    fn run(&self, program: &mut Command) -> String {
+    fn output(&self, program: &mut Command) -> Output {
         program.env("GST_PLUGIN_PATH", self.file("plugins"));
         program.env("GST_REGISTRY", self.file("registry"));
-        let Output { status, stdout, stderr } = program.output().expect("it runs");
+        program.output().expect("it runs")
+    }
+
+    /// What a program prints.
+    fn run(&self, program: &mut Command) -> String {
+        let Output { status, stdout, stderr } = self.output(program);
         let log = String::from_utf8_lossy(&stderr);
         assert!(status.success(), "{program:?}: {status}\n{log}");
         String::from_utf8(stdout).expect("UTF-8")
     }
 
     fn python(&self, example: &str, arguments: &[&Path]) -> String {
-        let script = Path::new(ROOT).join("examples/python").join(example);
-        // Compiled modules would be left in the checkout.
-        self.run(Command::new(PYTHON).arg("-B").arg(script).args(arguments))
+        self.run(&mut script(example, arguments))
     }
+}
+
+fn script(example: &str, arguments: &[&Path]) -> Command {
+    let mut script = Command::new(PYTHON);
+    // Compiled modules would be left in the checkout.
+    script.arg("-B").arg(Path::new(ROOT).join("examples/python").join(example)).args(arguments);
+    script
 }
 
 /// Whether the Python that a test needs is there. Prints a SKIPPED line otherwise.
@@ -143,6 +152,27 @@ fn numpy_has_the_pixels_of_the_faces() {
             &format!("    mean color of the face at {x}, {y}: {red:.0} {green:.0} {blue:.0}\n");
     }
     assert_eq!(place.python("frames.py", &[&place.file("four.png")]), expected);
+}
+
+#[test]
+fn python_says_what_cannot_be_read() {
+    if !has_python("python_says_what_cannot_be_read") {
+        return;
+    }
+    let place = Place::new();
+    let letter = place.file("letter.txt");
+    fs::write(&letter, "No picture, but a text of some length.\n".repeat(9)).expect("a file");
+    for example in ["probe.py", "frames.py"] {
+        for (file, expected) in [
+            (&letter, "This appears to be a text file"),
+            (&place.file("nonesuch.png"), "Resource not found"),
+        ] {
+            let Output { status, stderr, .. } = place.output(&mut script(example, &[file]));
+            let log = String::from_utf8_lossy(&stderr);
+            assert_eq!(status.code(), Some(1), "{example}: {log}");
+            assert!(log.contains(expected), "{example}: {log}");
+        }
+    }
 }
 
 /// The picture that an example writes.

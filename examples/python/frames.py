@@ -15,14 +15,17 @@ def frames(file):
         "video/x-raw,format=RGB ! retinafacedetect ! "
         "appsink name=sink sync=false max-buffers=2"
     )
-    sink = pipeline.get_by_name("sink")
+    sink, bus = pipeline.get_by_name("sink"), pipeline.get_bus()
     pipeline.set_state(Gst.State.PLAYING)
     try:
-        while sample := sink.emit("pull-sample"):
-            yield array(sample), faces(sample.get_buffer())
-        error = pipeline.get_bus().pop_filtered(Gst.MessageType.ERROR)
-        if error:
-            raise RuntimeError(error.parse_error()[0].message)
+        while True:
+            # Not pull-sample, which waits for ever where there is an error and no frame.
+            if sample := sink.emit("try-pull-sample", Gst.SECOND // 10):
+                yield array(sample), faces(sample.get_buffer())
+            elif error := bus.pop_filtered(Gst.MessageType.ERROR):
+                raise RuntimeError(error.parse_error()[0].message)
+            elif sink.get_property("eos"):
+                return
     finally:
         pipeline.set_state(Gst.State.NULL)
 
