@@ -367,6 +367,35 @@ fn elements_that_write_to_the_same_place_leave_each_others_lines_whole() {
     }
 }
 
+#[test]
+fn a_stream_that_ends_behind_a_flush_tears_no_line() {
+    common::init();
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let location = format!("location=fd://{}", writer.as_raw_fd());
+    let mut harness = gst_check::Harness::new_parse(&format!("retinafacepublish {location}"));
+    harness.set_src_caps_str("video/x-raw,format=GRAY8,width=200,height=100,framerate=10/1");
+    let pad = harness.element().expect("an element").static_pad("sink").expect("a pad");
+    let frames = pad.clone();
+    let frames = thread::spawn(move || {
+        let mut buffer = gst::Buffer::with_size(200 * 100).expect("a buffer");
+        attach_many_faces(0, buffer.make_mut());
+        // Until the pipe is full, in the middle of a line, and the flush.
+        while frames.chain(buffer.clone()).is_ok() {}
+    });
+    let pipe = fs::File::from(std::os::fd::OwnedFd::from(writer));
+    while !is_full(&pipe) {
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(pad.send_event(gst::event::FlushStart::new()));
+    frames.join().expect("the last frame is refused");
+    let lines = thread::spawn(move || read_frames(reader));
+    assert!(pad.send_event(gst::event::FlushStop::new(true)));
+    assert!(pad.send_event(gst::event::Eos::new()));
+    drop((harness, pipe));
+    let lines = lines.join().expect("read");
+    assert_eq!(lines, (0..lines.len() as u64).collect::<Vec<_>>());
+}
+
 /// Reads lines of frames until the other end closes.
 fn read_frames(stream: impl Read) -> Vec<u64> {
     let lines = BufReader::new(stream).lines().map(|line| line.expect("a line"));

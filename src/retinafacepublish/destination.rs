@@ -118,11 +118,10 @@ impl Destination {
         waker: &Waker,
         make: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), Failure<E>> {
-        // What an interruption has left of the line before.
-        self.write_rest(waker).map_err(Failure::Output)?;
+        self.finish(waker).map_err(Failure::Output)?;
         self.clear();
         make(&mut self.line).map_err(Failure::Line)?;
-        self.write_rest(waker).map_err(Failure::Output)
+        self.finish(waker).map_err(Failure::Output)
     }
 
     /// Whether the output is opened again after this failure, which may be the network's.
@@ -163,7 +162,8 @@ impl Destination {
         }
     }
 
-    fn write_rest(&mut self, waker: &Waker) -> Result<(), OutputError> {
+    /// Writes what there still is of the line; an interruption may have left some.
+    pub fn finish(&mut self, waker: &Waker) -> Result<(), OutputError> {
         let State::Open(output) = &self.state else { return Ok(()) };
         if self.written < self.line.len() && self.turn.is_none() {
             self.turn = output.turn(waker)?;

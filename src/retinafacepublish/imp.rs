@@ -228,6 +228,17 @@ impl RetinaFacePublish {
         state.destination.deliver(&waker, |line| Ok(json::write_line(line, &record, &faces)?))
     }
 
+    /// Writes what a flush has left of a line, as no frame follows that would wait for it.
+    fn finish_line(&self) {
+        let Some(waker) = lock(&self.waker).clone() else { return };
+        if let Some(state) = lock(&self.state).as_mut()
+            && let Err(err) = state.destination.finish(&waker)
+        {
+            // It ends anyway.
+            let _ = self.fail(err.into());
+        }
+    }
+
     /// What a line that could not be written means for the stream.
     fn fail(&self, err: PublishError) -> gst::FlowError {
         match &err {
@@ -355,6 +366,7 @@ impl BaseTransformImpl for RetinaFacePublish {
         match event.type_() {
             gst::EventType::FlushStart => self.with_waker(Waker::interrupt),
             gst::EventType::FlushStop => self.with_waker(Waker::resume),
+            gst::EventType::Eos => self.finish_line(),
             _ => (),
         }
         self.parent_sink_event(event)

@@ -13,7 +13,7 @@ const ABOUT: &str = "Finds the faces in pictures, videos and streams";
 const DETAILS: &str = "\
 Faces are printed as text, or with --json as one line of JSON a frame, as the element
 retinafacepublish writes them. Frames are turned upright to look for faces, as the tag of a phone's
-video or photograph says; boxes and landmarks are where they are in the frame as it is stored, or,
+video or of a JPEG file says; boxes and landmarks are where they are in the frame as it is stored, or,
 with --upright, in the frame as it is shown. They are in pixels from the top left corner.
 
 A line of JSON has schema, source, frame, pts, stream_time, running_time, utc, width, height and
