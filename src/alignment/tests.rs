@@ -237,7 +237,6 @@ fn what_is_outside_of_the_frame_is_black() {
     }
 }
 
-/// Stripes of a column each: sampled at every fourth pixel they would be all of one colour.
 #[test]
 fn places_that_no_integer_counts_are_outside_too() {
     let data = vec![50; 3 * WIDTH * HEIGHT];
@@ -248,6 +247,7 @@ fn places_that_no_integer_counts_are_outside_too() {
     }
 }
 
+/// Stripes of a column each: sampled at every fourth pixel they would be all of one colour.
 #[test]
 fn many_pixels_become_their_mean() {
     let data: Vec<u8> = (0..WIDTH * HEIGHT).flat_map(|i| [(i % 2) as u8 * 200; 3]).collect();
