@@ -378,11 +378,16 @@ def main():
     parser.add_argument("--runtime", choices=RUNTIMES, default=chosen_runtime())
     parser.add_argument("--model", action="append", default=[])
     parser.add_argument("--check", action="store_true", help="download nothing")
+    parser.add_argument("--models-only", action="store_true", help="download what --model names and nothing else")
     arguments = parser.parse_args()
     for name in arguments.model:
         if name not in NETWORKS:
             sys.exit(f'There is no network "{name}" to download. There are: {", ".join(NETWORKS)}.')
     if arguments.check:
+        return
+    if arguments.models_only:
+        for name in arguments.model:
+            unpack_network(name)
         return
     build = arguments.runtime
     runtime = onnxruntime(build, platform.machine())

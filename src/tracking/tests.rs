@@ -236,6 +236,18 @@ fn weak_detections_continue_faces_but_start_none() {
     assert_eq!(follow(SETTINGS, &[vec![certain]])[0].len(), 1);
 }
 
+/// On every frame in between it was held.
+#[test]
+fn weak_detections_continue_faces_that_were_on_the_frame_before() {
+    for (missed, is_continued) in [(3, true), (4, false)] {
+        let mut frames = vec![vec![face(50.0, 50.0, 0.9)]];
+        frames.extend(vec![vec![]; missed]);
+        frames.push(vec![face(50.0, 50.0, 0.3)]);
+        let placed = follow(SETTINGS, &frames);
+        assert_eq!(placed.last().expect("frames").len(), usize::from(is_continued), "{missed}");
+    }
+}
+
 #[test]
 fn a_face_is_one_after_as_many_detections_as_wanted() {
     let settings = Settings { min_hits: 3, ..SETTINGS };

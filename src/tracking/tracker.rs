@@ -109,9 +109,9 @@ impl Tracker {
         let weak = |face: &Face| confidence(face) >= settings.weak_score_threshold;
         let doubt = |face: &Face| doubt(face, settings.score_threshold);
         self.assign(detections, iou_threshold, 0.0, doubt, |_, face| strong(face));
-        // A weak detection proves little, and nothing of a face that nobody has seen for long.
+        // A weak detection proves little, and nothing of a face that was not on the frame before.
         self.assign(detections, weak_iou_threshold, 0.0, doubt, |track, face| {
-            weak(face) && !strong(face) && track.unseen(now) <= hold.max(1)
+            weak(face) && !strong(face) && track.unseen(now) <= hold + 1
         });
         self.assign(detections, iou_threshold, GROWTH, doubt, |_, face| strong(face));
         for (detection, face) in detections.iter().enumerate() {

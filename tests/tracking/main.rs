@@ -4,6 +4,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod hidden;
 mod mux;
 mod scene;
 mod track;
