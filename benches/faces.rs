@@ -40,7 +40,7 @@ fn hiding(criterion: &mut Criterion) {
                         for face in 0..5u8 {
                             let left = 20.0 + 380.0 * f32::from(face);
                             let bounds = Rect::new(left, 300.0, left + 300.0, 700.0);
-                            let bounds = bounds.expand(0.3);
+                            let bounds = bounds.expand(0.15);
                             hider.hide(&mut frame, &bounds, mode, Shape::Ellipse);
                         }
                     })
