@@ -5,6 +5,7 @@ import argparse
 import itertools
 import json
 import pathlib
+import resource
 import statistics
 import subprocess
 import sys
@@ -31,13 +32,19 @@ COVERED = 0.9
 SAME = 0.3
 
 
+def processor_time():
+    """Seconds that all commands so far have taken of all cores."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
 def run(*command):
-    """Seconds that a command takes."""
-    start = time.perf_counter()
+    """Seconds that a command takes, and those of processor time."""
+    start = time.perf_counter(), processor_time()
     result = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if result.returncode:
         sys.exit(f"{command[0]} failed:\n{result.stderr}")
-    return time.perf_counter() - start
+    return time.perf_counter() - start[0], processor_time() - start[1]
 
 
 def frames(path):
@@ -58,13 +65,13 @@ def measure(video, out, rounds):
         for name, command in commands.items():
             times[name].append(run(*command))
     speeds = {}
-    for name, seconds in times.items():
+    for name, runs in times.items():
         # deface repeats or drops frames where the frame rate is not constant.
         count = sum(1 for _ in frames(outputs[name]))
-        speeds[name] = count / statistics.median(seconds)
-        print(f"{name}: {count} frames, {speeds[name]:.1f} a second;",
-              "seconds:", ", ".join(f"{s:.1f}" for s in seconds))
-    print(f"{OURS} processes {speeds[OURS] / speeds[OTHER]:.1f} times as many")
+        speeds[name] = [count / statistics.median(seconds) for seconds in zip(*runs)]
+        print(f"{name}: {count} frames, {speeds[name][0]:.1f} a second, {speeds[name][1]:.1f} a second of processor time")
+    ratio, processor_ratio = (ours / other for ours, other in zip(speeds[OURS], speeds[OTHER]))
+    print(f"{OURS} processes {ratio:.1f} times as many a second, {processor_ratio:.1f} times of processor time")
     return outputs
 
 
