@@ -102,9 +102,23 @@ fn a_branch_that_is_linked_again_goes_on() {
     }
 }
 
+/// Whether what a probe answers in the place of the next element is taken. GStreamer 1.14 wants the frame back from
+/// a probe that has handled it, which a probe in Rust does not do.
+fn probes_may_answer(test: &str) -> bool {
+    common::init();
+    if gst::version() >= (1, 16, 0, 0) {
+        return true;
+    }
+    eprintln!("SKIPPED: {test}: needs GStreamer 1.16");
+    false
+}
+
 /// The queue stops at the first frame that is refused, and goes on when it is told to.
 #[test]
 fn a_queue_before_a_branch_that_is_linked_again_goes_on() {
+    if !probes_may_answer("a_queue_before_a_branch_that_is_linked_again_goes_on") {
+        return;
+    }
     for in_flight in MODES {
         let pipeline = parse(&format!(
             "videotestsrc ! {SMALL} ! tee name=t allow-not-linked=true ! queue name=queue ! \
@@ -174,6 +188,9 @@ fn a_single_frame_that_nobody_takes_is_an_error() {
 fn frames_pass_as_soon_as_downstream_takes_them() {
     use gst::FlowError::{Eos, Error, Flushing, NotLinked, NotNegotiated};
 
+    if !probes_may_answer("frames_pass_as_soon_as_downstream_takes_them") {
+        return;
+    }
     for in_flight in MODES {
         for answer in [NotLinked, Eos, Flushing, NotNegotiated, Error] {
             let mut harness = harness(&format!("in-flight={in_flight}"));
@@ -208,6 +225,9 @@ fn frames_pass_as_soon_as_downstream_takes_them() {
 
 #[test]
 fn the_end_that_downstream_asks_for_comes() {
+    if !probes_may_answer("the_end_that_downstream_asks_for_comes") {
+        return;
+    }
     for in_flight in MODES {
         let pipeline = parse(&format!(
             "videotestsrc ! {SMALL} ! retinafacedetect in-flight={in_flight} ! fakesink name=sink"
@@ -292,9 +312,9 @@ fn shorten(pad: &gst::Pad, is_bad: impl Fn(u64) -> bool + Send + Sync + 'static)
 
 fn astronaut(frames: u32, elements: &str) -> gst::Pipeline {
     parse(&format!(
-        "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers={frames} ! videoconvert name=source ! \
-         video/x-raw,format=BGR ! {elements} ! appsink name=sink sync=false",
-        common::media("astronaut.png").display()
+        "{} ! videoconvert name=source ! video/x-raw,format=BGR ! {elements} ! \
+         appsink name=sink sync=false",
+        common::astronauts(frames)
     ))
 }
 

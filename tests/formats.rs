@@ -108,10 +108,9 @@ fn decoded_video_of_ten_bits_needs_no_conversion() {
         let file = folder.path().join(format!("{encoder}-{format}"));
         let file = file.display();
         write(&format!(
-            "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers=3 ! videoconvert ! \
-             video/x-raw,format={format},framerate=25/1 ! {encoder} ! {rest} ! \
+            "{} ! videoconvert ! video/x-raw,format={format} ! {encoder} ! {rest} ! \
              filesink location=\"{file}\"",
-            common::media("astronaut.png").display()
+            common::astronauts(3)
         ));
         let samples = common::run(&format!(
             "filesrc location=\"{file}\" ! decodebin ! retinafacedetect ! retinafaceoverlay ! \

@@ -294,12 +294,10 @@ fn runs_of_one_program_do_not_disturb_each_other() {
 /// With frames in flight, in batches and on threads: the same faces in every frame.
 #[test]
 fn settings_change_no_faces() {
-    let picture = common::media("astronaut.png");
     let faces = |elements: &str| {
         let samples = common::run(&format!(
-            "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers=6 ! videoconvert ! \
-             video/x-raw,format=BGR ! {elements} ! appsink name=sink",
-            picture.display()
+            "{} ! videoconvert ! video/x-raw,format=BGR ! {elements} ! appsink name=sink",
+            common::astronauts(6)
         ));
         let samples = samples.expect("it runs");
         let faces = |sample: &gst::Sample| meta::faces(sample.buffer().expect("a buffer"));

@@ -60,7 +60,7 @@ impl Stream {
     }
 
     /// Attaches what `attach` does to the frame of each number.
-    fn with(self, attach: impl Fn(u64, &mut gst::BufferRef) + Send + Sync + 'static) -> Self {
+    fn with(self, attach: impl Fn(u64, &mut gst::Buffer) + Send + Sync + 'static) -> Self {
         attach_before(&self.publish(), attach);
         self
     }
@@ -108,28 +108,28 @@ impl Stream {
 
 fn attach_before(
     element: &gst::Element,
-    attach: impl Fn(u64, &mut gst::BufferRef) + Send + Sync + 'static,
+    attach: impl Fn(u64, &mut gst::Buffer) + Send + Sync + 'static,
 ) {
     let pad = element.static_pad("sink").expect("a pad");
     let frame = std::sync::atomic::AtomicU64::new(0);
     pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
         let frame = frame.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if let Some(buffer) = info.buffer_mut() {
-            attach(frame, buffer.make_mut());
+            attach(frame, buffer);
         }
         gst::PadProbeReturn::Ok
     });
 }
 
 /// A line longer than what a pipe takes in one piece.
-fn attach_many_faces(_: u64, buffer: &mut gst::BufferRef) {
+fn attach_many_faces(_: u64, buffer: &mut gst::Buffer) {
     for _ in 0..100 {
         attach_faces(2, buffer);
     }
 }
 
 /// Two faces on the frame 1, one on the frame 2 and none on others.
-fn attach_faces(frame: u64, buffer: &mut gst::BufferRef) {
+fn attach_faces(frame: u64, buffer: &mut gst::Buffer) {
     let points = [[1.5, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0], [9.0, -10.0]];
     let followed = Face {
         bounds: Rect::new(-10.0, 25.0, 50.5, 75.0),
@@ -139,13 +139,8 @@ fn attach_faces(frame: u64, buffer: &mut gst::BufferRef) {
     };
     let plain = Face { bounds: Rect::new(20.0, 10.0, 40.0, 50.0), ..Face::default() };
     match frame {
-        1 => {
-            meta::attach(buffer, &followed, 200, 100);
-            meta::attach(buffer, &plain, 200, 100);
-        }
-        2 => {
-            meta::attach(buffer, &plain, 200, 100);
-        }
+        1 => meta::attach_all(buffer, &[followed, plain], 200, 100),
+        2 => meta::attach_all(buffer, &[plain], 200, 100),
         _ => (),
     }
 }
@@ -225,6 +220,7 @@ fn utc_is_what_the_frame_or_a_live_clock_says() {
         .with(|_, buffer| {
             let unix = gst::Caps::new_empty_simple("timestamp/x-unix");
             let time = gst::ClockTime::from_nseconds(1_700_000_000_123_456_000);
+            let buffer = buffer.make_mut();
             gst::ReferenceTimestampMeta::add(buffer, &unix, time, gst::ClockTime::NONE);
         })
         .run();
@@ -700,24 +696,36 @@ fn turned_pictures_and_videos_are_looked_at_upright() {
     let [x_min, y_min, x_max, y_max] = upright;
     // Where x was, y counts from the other end.
     let stored = [y_min, 512.0 - x_max, y_max, 512.0 - x_min];
-    let turned = format!(
-        "filesrc location=\"{}\" ! pngdec ! videoconvert ! video/x-raw,format=I420 ! \
-         videoflip video-direction=90l",
-        astronaut.display()
-    );
+    let turned = |frames| {
+        format!(
+            "{} ! videoconvert ! video/x-raw,format=I420 ! videoflip video-direction=90l",
+            common::astronauts(frames)
+        )
+    };
     let photograph = folder.path().join("photograph.jpg");
-    run(&format!("{turned} ! jpegenc quality=95 ! filesink location=\"{}\"", photograph.display()));
+    run(&format!(
+        "{} ! jpegenc quality=95 ! filesink location=\"{}\"",
+        turned(1),
+        photograph.display()
+    ));
     let jpeg = fs::read(&photograph).expect("a file");
     fs::write(&photograph, common::with_exif_orientation(&jpeg, 6)).expect("a file");
     let video = folder.path().join("phone.mp4");
     run(&format!(
-        "{turned} ! imagefreeze num-buffers=3 ! video/x-raw,framerate=25/1 ! \
-         avenc_mpeg4 bitrate=8000000 ! mp4mux ! filesink location=\"{}\"",
+        "{} ! avenc_mpeg4 bitrate=8000000 ! mp4mux ! filesink location=\"{}\"",
+        turned(3),
         video.display()
     ));
     let mp4 = fs::read(&video).expect("a file");
     fs::write(&video, turned_by_90(mp4)).expect("a file");
     for (file, what) in [(&photograph, "photograph"), (&video, "video")] {
+        // jpegparse, which reads how to turn it, is not plugged.
+        if what == "photograph" && gst::version() < (1, 16, 0, 0) {
+            eprintln!(
+                "SKIPPED: turned_pictures_and_videos_are_looked_at_upright: a {what} needs GStreamer 1.16"
+            );
+            continue;
+        }
         assert_near(only_face(&[&"--json", file]), stored, what);
         assert_near(only_face(&[&"--json", &"--upright", file]), upright, what);
     }

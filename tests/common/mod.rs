@@ -57,6 +57,16 @@ pub fn astronaut(format: &str) -> gst::Sample {
     samples.expect("scripts/setup has downloaded the picture").remove(0)
 }
 
+/// The source of so many frames of the picture with one face, 25 a second, as `pngdec` decodes them. `imagefreeze`
+/// cannot count before GStreamer 1.16.
+pub fn astronauts(frames: u32) -> String {
+    format!(
+        "multifilesrc location=\"{}\" stop-index={} caps=image/png,framerate=25/1 ! pngdec",
+        media("astronaut.png").display(),
+        frames - 1
+    )
+}
+
 /// Runs a pipeline that ends in an appsink named `sink` until it ends: its frames, or the first
 /// error.
 pub fn run(description: &str) -> Result<Vec<gst::Sample>, String> {

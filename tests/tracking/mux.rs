@@ -261,12 +261,11 @@ fn live_pipelines_know_of_the_wait() {
 fn a_small_branch_finds_the_faces_of_a_large_one() {
     for (queue, analysed) in [("queue", 12), ("queue leaky=downstream max-size-buffers=1", 1)] {
         let pipeline = parse(&format!(
-            "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers=12 ! videoconvert ! \
-             videoscale ! video/x-raw,format=I420,width=1536,height=1536 ! tee name=t \
+            "{} ! videoconvert ! videoscale ! video/x-raw,format=I420,width=1536,height=1536 ! tee name=t \
              t. ! queue max-size-bytes=0 max-size-time=0 max-size-buffers=32 ! mux.sink \
              t. ! {queue} ! videoscale ! video/x-raw,width=512,height=512 ! retinafacedetect ! \
              mux.faces retinafacemetamux name=mux ! retinafacetrack ! appsink name=sink sync=false",
-            common::media("astronaut.png").display()
+            common::astronauts(12)
         ));
         let sink = pipeline.by_name("sink").and_downcast::<gst_app::AppSink>().expect("a sink");
         pipeline.set_state(gst::State::Playing).expect("it plays");

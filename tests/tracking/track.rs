@@ -107,7 +107,9 @@ fn faces_of_other_elements_are_followed_by_their_rectangles() {
     for number in 0..3 {
         let buffer = harness.pull().expect("a frame");
         let metas: Vec<_> = buffer.iter_meta::<VideoRegionOfInterestMeta>().collect();
-        let rects: Vec<_> = metas.iter().map(|meta| (meta.roi_type(), meta.rect())).collect();
+        let mut rects: Vec<_> = metas.iter().map(|meta| (meta.roi_type(), meta.rect())).collect();
+        // GStreamer 1.14 gives the newest first.
+        rects.sort_unstable();
         assert_eq!(rects, [("car", (1, 2, 3, 4)), ("face", (50, 40, 20, 30))], "{number}");
         let face = meta::faces(&buffer)[0];
         assert_eq!((tracking(&face).id, tracking(&face).age), (1, number));
@@ -486,10 +488,9 @@ fn after_a_seek_everything_is_there_with_new_ids() {
 #[test]
 fn a_pipeline_that_starts_again_gives_the_same() {
     let pipeline = parse(&format!(
-        "filesrc location=\"{}\" ! pngdec ! imagefreeze num-buffers=9 ! videoconvert ! \
-         video/x-raw,format=NV12,framerate=25/1 ! retinafacedetect inference-interval=3 scale=0.5 ! \
+        "{} ! videoconvert ! video/x-raw,format=NV12 ! retinafacedetect inference-interval=3 scale=0.5 ! \
          retinafacetrack look-ahead=4 ! fakesink name=sink sync=false",
-        common::media("astronaut.png").display()
+        common::astronauts(9)
     ));
     let frames = watch(&pipeline);
     for _ in 0..3 {
