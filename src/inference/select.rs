@@ -187,11 +187,14 @@ impl Loader {
     }
 }
 
-/// The root of the differences' squares, relative to that of the expected values' squares.
+/// The root of the differences' squares, relative to that of the expected values' squares. What a damaged network
+/// makes no number of, or infinite, has to be that in both.
 fn relative_difference(found: &[f32], expected: &[f32]) -> f32 {
     let square = |sum: f32, value: f32| sum + value * value;
-    let differences = found.iter().zip(expected).map(|(found, expected)| found - expected);
-    let size = expected.iter().copied().fold(0.0, square);
+    let same = |a: f32, b: f32| a == b || (a.is_nan() && b.is_nan());
+    let pairs = found.iter().copied().zip(expected.iter().copied());
+    let differences = pairs.map(|(a, b)| if same(a, b) { 0.0 } else { a - b });
+    let size = expected.iter().copied().filter(|value| value.is_finite()).fold(0.0, square);
     (differences.fold(0.0, square) / size.max(f32::MIN_POSITIVE)).sqrt()
 }
 
@@ -207,5 +210,17 @@ mod tests {
         assert_eq!(relative_difference(&[3.0, 4.0], &[3.0, 4.0]), 0.0);
         assert!(relative_difference(&[f32::NAN, 4.0], &[3.0, 4.0]).is_nan());
         assert!(relative_difference(&[1.0], &[0.0]) > 1.0);
+    }
+
+    #[test]
+    fn what_is_no_number_in_both_does_not_differ() {
+        let expected = [f32::NAN, f32::INFINITY, 3.0, 4.0];
+        assert_eq!(relative_difference(&expected, &expected), 0.0);
+        // 1 / 5
+        let difference = relative_difference(&[f32::NAN, f32::INFINITY, 3.0, 5.0], &expected);
+        assert!((difference - 0.2).abs() < 1e-6, "{difference}");
+        assert!(relative_difference(&[0.0, f32::INFINITY, 3.0, 4.0], &expected).is_nan());
+        let other = relative_difference(&[f32::NAN, f32::NEG_INFINITY, 3.0, 4.0], &expected);
+        assert_eq!(other, f32::INFINITY);
     }
 }
