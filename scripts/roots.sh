@@ -36,9 +36,7 @@ make_root() {
     esac
     rm -rf --one-file-system "${base:?}"
     mkdir -p "$base"
-    # What it mounts is gone after it, however it ends.
-    unshare --mount --pid --fork --kill-child \
-        debootstrap --variant=minbase "${options[@]}" "$suite" "$base/system" "$mirror" \
+    apart debootstrap --variant=minbase "${options[@]}" "$suite" "$base/system" "$mirror" \
         "${script[@]}" >"$base/log" ||
         die "debootstrap could not make a system: $base/log"
     echo "$more" >"$base/system/etc/apt/sources.list.d/more.list"
@@ -75,9 +73,11 @@ in_root() {
     local base=$roots/$1 copy status=0
     shift
     copy=$(mktemp -d -p "$base")
+    trap 'rm -rf --one-file-system "$copy"' EXIT
     mkdir "$copy/changes" "$copy/work" "$copy/system"
     BASE=$base/system COPY=$copy enter "$copy/system" "$@" || status=$?
-    rm -rf --one-file-system "${copy:?}"
+    rm -rf --one-file-system "$copy"
+    trap - EXIT
     return "$status"
 }
 
@@ -89,18 +89,32 @@ cargo_in() {
     in_root "$1" env "${flags[@]}" "$root/scripts/cargo-remapped" "${@:2}"
 }
 
+# apart COMMAND...: runs a command with mounts and processes of its own. What is left of them ends with it, or
+# with this script: unshare itself keeps signals from them.
+apart() {
+    local child status=0
+    # The shell has what runs beside it read nothing and ignore interrupts.
+    env --default-signal=INT,QUIT unshare --mount --pid --fork --kill-child "$@" <&0 &
+    child=$!
+    trap 'kill -KILL "$child"; exit 130' INT
+    trap 'kill -KILL "$child"; exit 143' TERM
+    wait "$child" || status=$?
+    trap - INT TERM
+    return "$status"
+}
+
 # enter FOLDER COMMAND...: runs a command with that folder as its root, in the current folder if that is
-# there too. Mounts and processes that are left end with it.
+# there too.
 enter() {
     local rust=("${CARGO_HOME:-$HOME/.cargo}" "${RUSTUP_HOME:-$HOME/.rustup}")
     # shellcheck disable=SC2016 # the inner shell has the variables
-    unshare --mount --pid --fork --kill-child bash -ec '
+    apart bash -ec '
         system=$1 shared=("${@:2:3}") command=("${@:5}")
         [ -z "${COPY:-}" ] || mount -t overlay overlay \
             -o "lowerdir=$BASE,upperdir=$COPY/changes,workdir=$COPY/work" "$system"
         mount -t proc proc "$system/proc"
         mount --rbind /dev "$system/dev"
-        cp /etc/resolv.conf "$system/etc/resolv.conf"
+        cp /etc/hosts /etc/resolv.conf "$system/etc/"
         for folder in "${shared[@]}" ${RETINAFACE_SHARED:-}; do
             [ -d "$folder" ] || continue
             mkdir -p "$system$folder"
