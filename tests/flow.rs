@@ -476,7 +476,7 @@ fn late_frames_are_skipped_where_the_element_does_not_keep_up() {
         let (behind, stats) = lag(&format!("in-flight={in_flight} max-lag=20000000"), 400);
         let (detected, skipped) = (number(&stats, "frames"), number(&stats, "skipped"));
         assert_eq!(detected + skipped, 400);
-        assert!(detected >= 3 && skipped >= 50, "{detected} detected, {skipped} skipped");
+        assert!(detected >= 2 && skipped >= 50, "{detected} detected, {skipped} skipped");
         // The frames in flight, and some more where the machine is busy.
         let slowest = stats.get::<f64>("inference-p99-ms").expect("a time") / 1000.0;
         let most = 0.02 + 2.0 * f64::from(in_flight) * slowest + 0.5;
