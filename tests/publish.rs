@@ -374,7 +374,7 @@ fn a_stream_that_ends_behind_a_flush_tears_no_line() {
     let frames = pad.clone();
     let frames = thread::spawn(move || {
         let mut buffer = gst::Buffer::with_size(200 * 100).expect("a buffer");
-        attach_many_faces(0, buffer.make_mut());
+        attach_many_faces(0, &mut buffer);
         // Until the pipe is full, in the middle of a line, and the flush.
         while frames.chain(buffer.clone()).is_ok() {}
     });
