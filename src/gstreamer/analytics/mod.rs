@@ -230,7 +230,8 @@ impl<'a> Relations<'a> {
         (located != 0).then(|| Face {
             bounds: Rect::new(left, top, left + width as f32, top + height as f32),
             landmarks: self.five_points(object),
-            confidence: Some(confidence).filter(|confidence| confidence.is_finite()),
+            // Every object has one; that of a face without a score is 0.
+            confidence: (confidence > 0.0 && confidence.is_finite()).then_some(confidence),
             tracking: None,
         })
     }
