@@ -69,15 +69,19 @@ fn every_format_has_the_same_face() {
     }
 }
 
-/// Runs a pipeline to its end.
-fn write(description: &str) {
-    let pipeline = gst::parse::launch(description).expect("a pipeline");
+/// Runs a pipeline to its end, if its elements take what they get.
+fn write(description: &str) -> bool {
+    let pipeline = match gst::parse::launch(description) {
+        Err(err) if err.matches(gst::ParseError::Link) => return false,
+        pipeline => pipeline.expect("a pipeline"),
+    };
     let bus = pipeline.bus().expect("a bus");
     pipeline.set_state(gst::State::Playing).expect("it starts");
     let end = [gst::MessageType::Eos, gst::MessageType::Error];
     let end = bus.timed_pop_filtered(gst::ClockTime::from_seconds(60), &end).expect("it ends");
     assert_eq!(end.type_(), gst::MessageType::Eos, "{description}: {end:?}");
     pipeline.set_state(gst::State::Null).expect("it stops");
+    true
 }
 
 /// What decoders give for it is not what most elements take.
@@ -101,20 +105,21 @@ fn decoded_video_of_ten_bits_needs_no_conversion() {
         ("avenc_prores_ks", "I422_10LE", "qtmux"),
         ("avenc_ffv1", "GRAY16_LE", "matroskamux"),
     ] {
-        let raw = gst::Caps::builder("video/x-raw").field("format", format).build();
-        // Those of older versions take fewer formats.
-        let factory = gst::ElementFactory::find(encoder);
-        if !factory.is_some_and(|encoder| encoder.can_sink_any_caps(&raw)) {
+        if gst::ElementFactory::find(encoder).is_none() {
             continue;
         }
-        tried += 1;
         let file = folder.path().join(format!("{encoder}-{format}"));
         let file = file.display();
-        write(&format!(
+        let is_written = write(&format!(
             "{} ! videoconvert ! video/x-raw,format={format} ! {encoder} ! {rest} ! \
              filesink location=\"{file}\"",
             common::astronauts(3)
         ));
+        // Encoders and containers of older versions take fewer.
+        if !is_written {
+            continue;
+        }
+        tried += 1;
         let samples = common::run(&format!(
             "filesrc location=\"{file}\" ! decodebin ! retinafacedetect ! retinafaceoverlay ! \
              appsink name=sink"
