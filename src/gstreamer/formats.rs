@@ -123,7 +123,7 @@ mod tests {
             assert!(Layout::try_from(&info).is_ok(), "{format}");
         }
         // Those of GStreamer 1.14.
-        assert!(known().count() >= 50);
+        assert!(known().count() >= 48);
     }
 
     #[test]
