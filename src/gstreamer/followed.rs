@@ -177,7 +177,8 @@ mod tests {
         assert_eq!(metas.iter().filter(|meta| meta.param("mood").is_some()).count(), 1);
 
         // A second tracker, with ids of its own.
-        let again = placed_at(followed(&foreign, 1, TrackingState::Detected), Some(0));
+        let first = faces(&buffer).iter().position(|face| *face == foreign);
+        let again = placed_at(followed(&foreign, 1, TrackingState::Detected), first);
         set_followed(&mut buffer, &[again], FRAME.0, FRAME.1);
         assert_eq!(faces(&buffer), [again.face]);
     }
