@@ -322,6 +322,7 @@ fn a_flush_forgets_frames_and_faces_but_not_ids() {
 
 #[test]
 fn new_segments_streams_and_sizes_begin_anew() {
+    common::init();
     let segment = || {
         let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         gst::event::Segment::new(&segment)
