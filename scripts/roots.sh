@@ -115,6 +115,8 @@ enter() {
         mount -t proc proc "$system/proc"
         mount --rbind /dev "$system/dev"
         cp /etc/hosts /etc/resolv.conf "$system/etc/"
+        # Authorities of this network, for when ca-certificates is installed.
+        [ ! -d /usr/local/share/ca-certificates ] || cp -R /usr/local/share/ca-certificates "$system/usr/local/share/"
         for folder in "${shared[@]}" ${RETINAFACE_SHARED:-}; do
             [ -d "$folder" ] || continue
             mkdir -p "$system$folder"
