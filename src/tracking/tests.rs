@@ -329,6 +329,10 @@ fn a_small_face_that_starts_to_run_is_the_same() {
     let frames = [vec![face(50.0, 50.0, 0.9)], vec![face(72.0, 50.0, 0.9), face(52.0, 50.0, 0.7)]];
     let placed = follow(SETTINGS, &frames);
     assert_eq!(brief(&placed[1]), [(1, 52.0, true), (2, 72.0, true)]);
+    // Nor where even boxes of twice the size overlap by less than iou-threshold: 12 of 68 columns.
+    let frames = [vec![face(50.0, 50.0, 0.9)], vec![face(78.0, 50.0, 0.9)]];
+    let placed = follow(SETTINGS, &frames);
+    assert!(brief(&placed[1]).contains(&(2, 78.0, true)), "{placed:?}");
 }
 
 #[test]

@@ -150,3 +150,43 @@ fn between(before: &Sighting, after: &Sighting, frame: u64) -> Face {
     let landmarks = Some(Landmarks(std::array::from_fn(point)));
     Face { bounds, landmarks, ..before.face }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sighting(frame: u64) -> Sighting {
+        let bounds = Rect::new(0.0, 0.0, 10.0, 10.0);
+        let face = Face { bounds, ..Face::default() };
+        Sighting { frame, time: Some(10 * frame), detection: 0, face }
+    }
+
+    #[test]
+    fn sightings_are_kept_as_long_as_frames_depend_on_them() {
+        let mut track = Track::new(sighting(1));
+        for frame in [2, 3, 7] {
+            track.observe(sighting(frame), 1.0);
+        }
+        let last_seen = [0, 1, 2, 5, 7, 9].map(|frame| track.last_seen(frame));
+        assert_eq!(last_seen, [10, 10, 20, 30, 70, 70].map(Some));
+        track.forget_before(5);
+        assert_eq!(track.sightings.iter().map(|it| it.frame).collect::<Vec<_>>(), [3, 7]);
+        track.forget_before(7);
+        assert_eq!(track.sightings.iter().map(|it| it.frame).collect::<Vec<_>>(), [7]);
+    }
+
+    #[test]
+    fn landmarks_move_with_the_box() {
+        let points = |x, y| Some(Landmarks([Point { x, y }; 5]));
+        let moved = |from: Rect, landmarks| {
+            let face = Face { bounds: from, landmarks, ..Face::default() };
+            moved_to(&face, &Rect::new(100.0, 200.0, 120.0, 240.0)).landmarks
+        };
+        // A quarter and three quarters.
+        assert_eq!(moved(Rect::new(0.0, 0.0, 8.0, 4.0), points(2.0, 3.0)), points(105.0, 230.0));
+        assert_eq!(moved(Rect::new(0.0, 0.0, 0.5, 0.5), points(0.25, 0.5)), points(110.0, 240.0));
+        // Of a box without width or height, they are in the middle.
+        assert_eq!(moved(Rect::new(3.0, 0.0, 3.0, 4.0), points(3.0, 1.0)), points(110.0, 210.0));
+        assert_eq!(moved(Rect::new(0.0, 3.0, 8.0, 3.0), points(2.0, 3.0)), points(105.0, 220.0));
+    }
+}

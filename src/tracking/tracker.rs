@@ -226,3 +226,46 @@ fn hide(placed: &mut Vec<Placed>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn face(x: f32, confidence: Option<f32>) -> Face {
+        Face { bounds: Rect::new(x, 0.0, x + 10.0, 10.0), confidence, ..Face::default() }
+    }
+
+    #[test]
+    fn weak_detections_are_doubted_and_those_without_confidence_are_not() {
+        for (found, expected) in [
+            (Some(0.5), 1.0),
+            (Some(0.9), 1.0),
+            (Some(0.25), 4.0),
+            (Some(0.0), 2500.0),
+            (None, 1.0),
+        ] {
+            // (0.5 / 0.25)² and (0.5 / 0.01)²
+            let doubt = doubt(&face(0.0, found), 0.5);
+            assert!((doubt - expected).abs() < 1e-3 * expected, "{found:?}: {doubt}");
+        }
+        assert_eq!(confidence(&face(0.0, None)), 1.0);
+    }
+
+    #[test]
+    fn faces_behind_detected_ones_are_hidden() {
+        let placed = |x, detection| Placed {
+            face: face(x, Some(0.9)),
+            detection,
+            first_seen: None,
+            last_seen: None,
+        };
+        // IoU 9 / 11 of the first with the second; 5 / 15 of the third.
+        let mut all = vec![placed(0.0, None), placed(1.0, Some(0)), placed(6.0, None)];
+        hide(&mut all);
+        assert_eq!(all, [placed(1.0, Some(0)), placed(6.0, None)]);
+        // Held faces do not hide each other.
+        let mut held = vec![placed(0.0, None), placed(1.0, None)];
+        hide(&mut held);
+        assert_eq!(held.len(), 2);
+    }
+}
