@@ -124,6 +124,24 @@ fn the_filter_learns_speed_over_gaps_as_well() {
 }
 
 #[test]
+fn speed_has_both_directions() {
+    let at = |frame: f32| {
+        Rect::around(Point { x: 50.0 + 2.0 * frame, y: 50.0 - 3.0 * frame }, 10.0, 10.0)
+    };
+    let mut motion = Motion::new(&at(0.0));
+    (1..=8).for_each(|frame| motion.observe(&at(frame as f32), 1, 1.0));
+    let Point { x, y } = motion.speed();
+    // Both filters are linear, and have the same noise.
+    assert!((1.5..=2.0).contains(&x) && (y + 1.5 * x).abs() < 1e-3, "{x}, {y}");
+}
+
+#[test]
+fn boxes_of_less_than_a_pixel_stay_what_they_are() {
+    let bounds = Rect::new(3.0, 4.0, 3.5, 4.25);
+    assert_eq!(Motion::new(&bounds).predict(2), bounds);
+}
+
+#[test]
 fn no_prediction_lets_a_box_vanish_or_explode() {
     for (from, to) in [(40.0, 10.0), (10.0, 40.0)] {
         let bounds = |side: f32| Rect::around(Point::default(), side / 2.0, side / 2.0);
