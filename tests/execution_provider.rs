@@ -159,7 +159,7 @@ fn auto_is_native_here() {
 
 #[test]
 fn auto_is_native_and_does_not_load_onnxruntime() {
-    if Provider::Cuda.leaves_device_idle() {
+    if has_gpu() {
         eprintln!("SKIPPED: auto_is_native_and_does_not_load_onnxruntime: there is a GPU here");
         return;
     }
@@ -201,12 +201,9 @@ fn a_network_with_an_operator_without_kernel_runs_in_onnxruntime() {
     }
 }
 
+/// Without the feature nvidia, none that could be used.
 fn has_gpu() -> bool {
-    #[cfg(feature = "nvidia")]
-    let has = Provider::Cuda.leaves_device_idle();
-    #[cfg(not(feature = "nvidia"))]
-    let has = false;
-    has
+    Provider::Cuda.leaves_device_idle()
 }
 
 /// Those that need a library beside ONNX Runtime: nick and name.
@@ -348,7 +345,7 @@ fn openvino_finds_the_cpu_s_faces() {
 fn cuda_finds_the_cpu_s_faces() {
     let off = [("auto", 0.98, 0.02), ("tf32", 0.9, 0.02)];
     let test = "cuda_finds_the_cpu_s_faces";
-    if !Provider::Cuda.leaves_device_idle() {
+    if !has_gpu() {
         eprintln!("SKIPPED: {test}: there is no NVIDIA GPU here");
         return;
     }
@@ -364,7 +361,7 @@ fn is_gpu_build_without_gpu(test: &str) -> bool {
         let mut folders = folders.map(|entry| entry.path()).chain([folder.into()]);
         folders.any(|folder| folder.join("libcuda.so.1").exists())
     });
-    let is = Provider::Cuda.find().is_ok() && !Provider::Cuda.leaves_device_idle() && !driver;
+    let is = Provider::Cuda.find().is_ok() && !has_gpu() && !driver;
     if !is {
         eprintln!("SKIPPED: {test}: needs ONNX Runtime's GPU build and no GPU");
     }
