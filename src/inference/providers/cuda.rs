@@ -73,10 +73,6 @@ impl ExecutionProvider for Cuda {
         if has_tf32_option() { &[Precision::Fp32, Precision::Tf32] } else { &[Precision::Tf32] }
     }
 
-    fn default_precision(&self) -> Precision {
-        if has_tf32_option() { Precision::Fp32 } else { Precision::Tf32 }
-    }
-
     fn tolerance(&self, precision: Precision) -> f32 {
         // TF32 has three bits more than bf16.
         if precision == Precision::Fp32 { 0.001 } else { 0.02 }

@@ -100,11 +100,11 @@ pub trait ExecutionProvider: Sync {
         false
     }
 
-    /// The precisions it computes in.
+    /// The precisions it computes in, its default first.
     fn precisions(&self) -> &'static [Precision];
 
     fn default_precision(&self) -> Precision {
-        Precision::Fp32
+        self.precisions().first().copied().unwrap_or(Precision::Fp32)
     }
 
     /// Largest relative difference from the CPU's outputs (root of the sums of squares) that the

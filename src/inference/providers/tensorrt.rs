@@ -63,10 +63,6 @@ impl ExecutionProvider for TensorRt {
         &[Precision::Fp16, Precision::Fp32, Precision::Bf16]
     }
 
-    fn default_precision(&self) -> Precision {
-        Precision::Fp16
-    }
-
     fn tolerance(&self, precision: Precision) -> f32 {
         if precision == Precision::Fp32 { 0.001 } else { 0.1 }
     }
